@@ -1,0 +1,126 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Outcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    OUTCOME_UNSPECIFIED: _ClassVar[Outcome]
+    OUTCOME_DELIVERED: _ClassVar[Outcome]
+    OUTCOME_NO_SESSION: _ClassVar[Outcome]
+    OUTCOME_FILTERED: _ClassVar[Outcome]
+    OUTCOME_EXPIRED: _ClassVar[Outcome]
+    OUTCOME_SLOW: _ClassVar[Outcome]
+    OUTCOME_DUPLICATE: _ClassVar[Outcome]
+OUTCOME_UNSPECIFIED: Outcome
+OUTCOME_DELIVERED: Outcome
+OUTCOME_NO_SESSION: Outcome
+OUTCOME_FILTERED: Outcome
+OUTCOME_EXPIRED: Outcome
+OUTCOME_SLOW: Outcome
+OUTCOME_DUPLICATE: Outcome
+
+class Empty(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class Proto(_message.Message):
+    __slots__ = ("ver", "op", "seq", "body")
+    VER_FIELD_NUMBER: _ClassVar[int]
+    OP_FIELD_NUMBER: _ClassVar[int]
+    SEQ_FIELD_NUMBER: _ClassVar[int]
+    BODY_FIELD_NUMBER: _ClassVar[int]
+    ver: int
+    op: int
+    seq: int
+    body: bytes
+    def __init__(self, ver: _Optional[int] = ..., op: _Optional[int] = ..., seq: _Optional[int] = ..., body: _Optional[bytes] = ...) -> None: ...
+
+class PushMsgReq(_message.Message):
+    __slots__ = ("keys", "proto", "protoOp", "push_id", "expires_ms")
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    PROTO_FIELD_NUMBER: _ClassVar[int]
+    PROTOOP_FIELD_NUMBER: _ClassVar[int]
+    PUSH_ID_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_MS_FIELD_NUMBER: _ClassVar[int]
+    keys: _containers.RepeatedScalarFieldContainer[str]
+    proto: Proto
+    protoOp: int
+    push_id: str
+    expires_ms: int
+    def __init__(self, keys: _Optional[_Iterable[str]] = ..., proto: _Optional[_Union[Proto, _Mapping]] = ..., protoOp: _Optional[int] = ..., push_id: _Optional[str] = ..., expires_ms: _Optional[int] = ...) -> None: ...
+
+class PushMsgReply(_message.Message):
+    __slots__ = ("outcomes", "sessions")
+    OUTCOMES_FIELD_NUMBER: _ClassVar[int]
+    SESSIONS_FIELD_NUMBER: _ClassVar[int]
+    outcomes: _containers.RepeatedScalarFieldContainer[Outcome]
+    sessions: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, outcomes: _Optional[_Iterable[_Union[Outcome, str]]] = ..., sessions: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class BroadcastReq(_message.Message):
+    __slots__ = ("protoOp", "proto", "speed", "push_id")
+    PROTOOP_FIELD_NUMBER: _ClassVar[int]
+    PROTO_FIELD_NUMBER: _ClassVar[int]
+    SPEED_FIELD_NUMBER: _ClassVar[int]
+    PUSH_ID_FIELD_NUMBER: _ClassVar[int]
+    protoOp: int
+    proto: Proto
+    speed: int
+    push_id: str
+    def __init__(self, protoOp: _Optional[int] = ..., proto: _Optional[_Union[Proto, _Mapping]] = ..., speed: _Optional[int] = ..., push_id: _Optional[str] = ...) -> None: ...
+
+class BroadcastReply(_message.Message):
+    __slots__ = ("sessions",)
+    SESSIONS_FIELD_NUMBER: _ClassVar[int]
+    sessions: int
+    def __init__(self, sessions: _Optional[int] = ...) -> None: ...
+
+class BroadcastRoomReq(_message.Message):
+    __slots__ = ("roomID", "proto", "push_id")
+    ROOMID_FIELD_NUMBER: _ClassVar[int]
+    PROTO_FIELD_NUMBER: _ClassVar[int]
+    PUSH_ID_FIELD_NUMBER: _ClassVar[int]
+    roomID: str
+    proto: Proto
+    push_id: str
+    def __init__(self, roomID: _Optional[str] = ..., proto: _Optional[_Union[Proto, _Mapping]] = ..., push_id: _Optional[str] = ...) -> None: ...
+
+class BroadcastRoomReply(_message.Message):
+    __slots__ = ("sessions",)
+    SESSIONS_FIELD_NUMBER: _ClassVar[int]
+    sessions: int
+    def __init__(self, sessions: _Optional[int] = ...) -> None: ...
+
+class RoomsReq(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class RoomsReply(_message.Message):
+    __slots__ = ("rooms",)
+    class RoomsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: bool
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[bool] = ...) -> None: ...
+    ROOMS_FIELD_NUMBER: _ClassVar[int]
+    rooms: _containers.ScalarMap[str, bool]
+    def __init__(self, rooms: _Optional[_Mapping[str, bool]] = ...) -> None: ...
+
+class DisconnectReq(_message.Message):
+    __slots__ = ("keys",)
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    keys: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, keys: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class DisconnectReply(_message.Message):
+    __slots__ = ("sessions",)
+    SESSIONS_FIELD_NUMBER: _ClassVar[int]
+    sessions: int
+    def __init__(self, sessions: _Optional[int] = ...) -> None: ...

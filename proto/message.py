@@ -1,0 +1,162 @@
+"""A push as it travels: frozen types, and their forms on the broker (a dict of JSON values) and on gRPC.
+
+Refuses to validate what a caller sent (app/requests.py does) and to do I/O.
+Decoders accept what an older or newer release sends: unknown fields are ignored, missing ones have defaults.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import IntEnum, StrEnum
+from typing import Any, Self
+
+from proto import cloud_pb2
+from proto.queues import Priority
+
+RAW_OP = 9
+_CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+
+class Outcome(IntEnum):
+    """What one node did with one key; values are those of ``im.cloud.Outcome``."""
+
+    DELIVERED = 1
+    NO_SESSION = 2
+    FILTERED = 3
+    EXPIRED = 4
+    SLOW = 5
+    DUPLICATE = 6
+
+
+class Fate(StrEnum):
+    """How a push ended for one key.  Every push ends with one of these for each of its keys."""
+
+    DELIVERED = "delivered"  # handed to at least one session
+    OFFLINE = "offline"  # no session anywhere answers to the key
+    FILTERED = "filtered"  # sessions exist, none accepts the op
+    EXPIRED = "expired"  # its ttl_s ran out first
+    SLOW = "slow"  # its sessions were too far behind and were closed
+    FAILED = "failed"  # given up, and dead-lettered with the reason
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What a session receives: *op* says what it is, *body* is UTF-8 JSON."""
+
+    op: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """One accepted call: one message, addressed to keys.
+
+    Times are Unix milliseconds; ``expires_ms`` 0 means never.  ``attempt`` counts dispatches that ended in a
+    retry; ``done`` then names, for each key left, the nodes that already have the push.
+    """
+
+    push_id: str
+    keys: tuple[str, ...]
+    message: Message
+    priority: Priority = Priority.NORMAL
+    server: str | None = None
+    accepted_ms: int = 0
+    expires_ms: int = 0
+    attempt: int = 0
+    done: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def expired(self, now_ms: int) -> bool:
+        """Tell whether its time to live is over at *now_ms*."""
+        return bool(self.expires_ms) and now_ms >= self.expires_ms
+
+    def narrowed(self, keys: Sequence[str], done: Mapping[str, tuple[str, ...]]) -> Self:
+        """Give the same push for the next attempt, addressed only to *keys*."""
+        return replace(self, keys=tuple(keys), done=dict(done), attempt=self.attempt + 1)
+
+    def to_payload(self) -> dict[str, Any]:
+        """Give the task's argument: JSON values only."""
+        payload: dict[str, Any] = {
+            "v": 1,
+            "push_id": self.push_id,
+            "keys": list(self.keys),
+            "op": self.message.op,
+            "body": self.message.body.decode(),
+            "priority": self.priority.value,
+            "accepted_ms": self.accepted_ms,
+            "expires_ms": self.expires_ms,
+        }
+        if self.server is not None:
+            payload["server"] = self.server
+        if self.attempt:
+            payload["attempt"] = self.attempt
+            payload["done"] = {key: list(nodes) for key, nodes in self.done.items()}
+        return payload
+
+    @classmethod
+    def from_payload(cls, payload: Mapping[str, Any]) -> Self:
+        """Read a task's argument; raises ValueError naming what is wrong with it."""
+        try:
+            return cls(
+                push_id=str(payload["push_id"]),
+                keys=tuple(str(key) for key in payload["keys"]),
+                message=Message(op=int(payload["op"]), body=str(payload["body"]).encode()),
+                priority=Priority(payload.get("priority", Priority.NORMAL)),
+                server=payload.get("server"),
+                accepted_ms=int(payload.get("accepted_ms", 0)),
+                expires_ms=int(payload.get("expires_ms", 0)),
+                attempt=int(payload.get("attempt", 0)),
+                done={key: tuple(nodes) for key, nodes in payload.get("done", {}).items()},
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"malformed push payload: {error!r}") from error
+
+    def to_request(self, keys: Sequence[str]) -> cloud_pb2.PushMsgReq:
+        """Give the gRPC request that asks a node to deliver this push to *keys*."""
+        return cloud_pb2.PushMsgReq(
+            keys=keys,
+            proto=cloud_pb2.Proto(ver=1, op=self.message.op, body=self.message.body),
+            protoOp=self.message.op,
+            push_id=self.push_id,
+            expires_ms=self.expires_ms,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class KeyOutcome:
+    """A node's answer for one key."""
+
+    outcome: Outcome
+    sessions: int = 0
+
+
+def outcomes_from_reply(keys: Sequence[str], reply: cloud_pb2.PushMsgReply) -> dict[str, KeyOutcome]:
+    """Pair a node's reply with the keys it was asked for.
+
+    A node of the original im-cloud answers without outcomes; it is taken at its word: delivered.
+    Raises ValueError when the reply speaks of another number of keys, or of an unknown outcome.
+    """
+    if not reply.outcomes:
+        return {key: KeyOutcome(Outcome.DELIVERED, 0) for key in keys}
+    if len(reply.outcomes) != len(keys):
+        raise ValueError(f"{len(reply.outcomes)} outcomes for {len(keys)} keys")
+    counts = list(reply.sessions) or [0] * len(keys)
+    return {
+        key: KeyOutcome(Outcome(outcome), count)
+        for key, outcome, count in zip(keys, reply.outcomes, counts, strict=True)
+    }
+
+
+def reply_from_outcomes(keys: Sequence[str], outcomes: Mapping[str, KeyOutcome]) -> cloud_pb2.PushMsgReply:
+    """Put *outcomes* on the wire, in the order of *keys*."""
+    return cloud_pb2.PushMsgReply(
+        outcomes=[outcomes[key].outcome.value for key in keys],  # type: ignore[misc]
+        sessions=[outcomes[key].sessions for key in keys],
+    )
+
+
+def new_push_id(now_ms: int, randomness: bytes) -> str:
+    """Make a push id: a ULID, 26 characters that sort by time.
+
+    *randomness* is 10 bytes.  Source: the ULID specification (github.com/ulid/spec).
+    """
+    number = (now_ms & (1 << 48) - 1) << 80 | int.from_bytes(randomness[:10])
+    return "".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))

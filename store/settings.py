@@ -1,0 +1,18 @@
+"""Settings of the store, read once by an entry point and handed down."""
+
+from pydantic import AliasChoices, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class StoreSettings(BaseSettings):
+    """Where the store is and how long to wait for it."""
+
+    model_config = SettingsConfigDict(env_prefix="CLOUDPUSH_", frozen=True, populate_by_name=True)
+
+    redis_url: SecretStr = Field(
+        default=SecretStr("redis://127.0.0.1:6379/0"),
+        validation_alias=AliasChoices("CLOUDPUSH_REDIS_URL", "REDIS_URL"),
+        description="Redis or Valkey 7, as redis://, rediss:// or unix:// URL; it may carry a password.",
+    )
+    store_timeout_s: float = Field(default=1.0, gt=0, description="Longest wait for one answer of the store.")
+    store_namespace: str = Field(default="cloudpush", description="First part of every Redis key of ours.")
