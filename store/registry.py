@@ -128,6 +128,17 @@ class Registry:
         with answering():
             return bool(self._bury_script(keys=[self._leases, self._info], args=[node]))
 
+    def run_id(self) -> str:
+        """Name this run of the store's process: another id means a restart or a failover."""
+        with answering():
+            return str(self._client.info("server")["run_id"])
+
+    def unsettle(self) -> None:
+        """Begin the store's youth again: it may have lost its last writes."""
+        with answering():
+            seconds, micros = self._client.time()
+            self._client.set(self._born, seconds * 1000 + micros // 1000)
+
     def ask(self, pipe: "redis.client.Pipeline") -> None:
         """Queue the commands whose answers :meth:`read` understands, to save others a round trip."""
         pipe.time()
