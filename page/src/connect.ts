@@ -32,11 +32,7 @@ export class ConnectPanel implements Listener {
       void (this.#session.status.state === "disconnected" ? this.#connect() : this.#session.close());
     });
     el("join").addEventListener("click", () => void this.#addRooms());
-    input("rooms").addEventListener("keydown", (event) => {
-      if (event.key !== "Enter" || event.isComposing || !input("rooms").value.trim()) return;
-      event.preventDefault();
-      void this.#addRooms();
-    });
+    el("connect-form").addEventListener("keydown", (event) => this.#entered(event));
     el("accept").addEventListener("click", () => void this.#accept());
     el("refresh").addEventListener("click", () => void this.refreshNodes());
     this.status(this.#session.status);
@@ -53,7 +49,7 @@ export class ConnectPanel implements Listener {
     const select = el<HTMLSelectElement>("node");
     const chosen = select.value;
     select.replaceChildren(
-      new Option("best: the least loaded", BEST),
+      new Option("best (least loaded)", BEST),
       ...this.#nodes.map((each) => {
         const state = each.draining ? ", draining" : "";
         return new Option(`${each.node} (${each.sessions} session${each.sessions === 1 ? "" : "s"}${state})`, each.node);
@@ -89,6 +85,17 @@ export class ConnectPanel implements Listener {
   rooms(rooms: string[]): void {
     this.#rooms = rooms;
     el("room-list").replaceChildren(...rooms.map((room) => this.#chip(room)));
+  }
+
+  /** Enter acts on the field it is pressed in; it connects, but never disconnects by accident. */
+  #entered(event: KeyboardEvent): void {
+    if (event.key !== "Enter" || event.isComposing || !(event.target instanceof HTMLInputElement)) return;
+    const idle = this.#session.status.state === "disconnected";
+    const id = event.target.id;
+    if (id === "rooms" && event.target.value.trim()) void this.#addRooms();
+    else if (idle) return;
+    else if (id === "accepts") void this.#accept();
+    event.preventDefault();
   }
 
   async #connect(): Promise<void> {

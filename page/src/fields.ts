@@ -39,7 +39,8 @@ export function jsonFlaw(text: string): string | null {
     JSON.parse(text);
     return null;
   } catch (error) {
-    return error instanceof Error ? error.message : String(error);
+    // V8 repeats the text itself after the reason; the user is looking at it already.
+    return String(error instanceof Error ? error.message : error).replace(/, (\.\.\.)?".*$/s, "");
   }
 }
 

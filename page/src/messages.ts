@@ -86,9 +86,10 @@ function rowElement({ push, time, latency }: Row): HTMLElement {
   const clock = make("time", "", time.toLocaleTimeString("en-GB") + `.${String(time.getMilliseconds()).padStart(3, "0")}`);
   clock.setAttribute("datetime", time.toISOString());
   const latencyPill = make("span", "latency");
-  head.append(clock, tag("op", String(push.op)), tag("key", push.key), latencyPill);
-  const foot = make("div", "message-foot", push.pushId);
-  if (push.offset !== null) foot.append(` · offset ${push.offset}`);
+  head.append(tag("op", String(push.op)), tag("key", push.key), latencyPill);
+  const foot = make("div", "message-foot");
+  foot.append(clock, make("span", "", push.pushId));
+  if (push.offset !== null) foot.append(make("span", "", `offset ${push.offset}`));
   const body = make("pre", "body", pretty(push.msg));
   item.append(head, body, foot);
   showLatency(item, latency);

@@ -69,7 +69,7 @@ export class SendPanel {
   #judgeMessage(): void {
     const text = el<HTMLTextAreaElement>("msg").value;
     const flaw = jsonFlaw(text);
-    showError("msg", flaw && text.trim() ? `Not JSON yet: ${flaw}` : flaw);
+    showError("msg", flaw && text.trim() ? `Not JSON: ${flaw}` : flaw);
     el("as-string").hidden = !flaw || !text.trim();
     if (!flaw) el("msg-note").textContent = `JSON, ${byteLength(text.trim())} bytes`;
   }
