@@ -13,6 +13,7 @@ import structlog
 
 from proto import queues
 from proto.errors import StoreUnavailable, UnknownServer
+from proto.keys import PROBE_PREFIX
 from proto.message import Fate, Push
 from tasks import metrics, requeue, retry, worker
 from tasks.celery import app
@@ -63,7 +64,7 @@ def _follow_up(it: Push, settlement: Settlement) -> None:
     if refused:
         _give_up(it.narrowed(refused, {}), "node_refused", settlement.reasons)
     fates = dict(settlement.fates)
-    if settlement.left:
+    if settlement.left and not _is_probe(it):
         step = retry.next_step(
             it.attempt, max_attempts=worker.settings().max_attempts, now_ms=_now_ms(), expires_ms=it.expires_ms
         )
@@ -97,8 +98,8 @@ def _finish(it: Push, settlement: Settlement) -> None:
     for fate, count in counts.items():
         metrics.FATES.labels(fate).inc(count)
     metrics.SESSIONS.inc(settlement.sessions)
-    if any(key.startswith("probe:") for key in it.keys):
-        return  # a node's heartbeat, every few seconds: counted, not told
+    if _is_probe(it):
+        return  # counted, not told: there is one every few seconds
     age_ms = _now_ms() - it.accepted_ms if it.accepted_ms else None
     log.info("dispatched", push_id=it.push_id, op=it.message.op, sessions=settlement.sessions, age_ms=age_ms, **counts)
 
@@ -127,6 +128,11 @@ def _some(reasons: Mapping[str, str]) -> str:
 
 def _id_of(payload: object) -> str:
     return str(payload.get("push_id", "")) if isinstance(payload, Mapping) else ""
+
+
+def _is_probe(it: Push) -> bool:
+    """Tell a node's data-path heartbeat, which is not tried again: the next one is under way already."""
+    return it.keys[0].startswith(PROBE_PREFIX) if it.keys else False
 
 
 def _now_ms() -> int:

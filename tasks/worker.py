@@ -3,6 +3,7 @@
 Refuses to do anything in processes that only load the app to form task messages: all of it waits for ``worker_init``.
 """
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +45,9 @@ def settings() -> TaskSettings:
 @setup_logging.connect  # type: ignore[untyped-decorator]
 def _set_up_logging(**_: Any) -> None:
     logs.configure("job", level=settings().log_level)
+    for name in ("celery.worker.strategy", "celery.app.trace"):
+        # "received" and "succeeded" for each task would say again, without the push_id, what tasks/push.py says.
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 @worker_init.connect  # type: ignore[untyped-decorator]

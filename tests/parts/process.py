@@ -15,7 +15,7 @@ _POLL_S = 0.05
 _TAIL_LINES = 40
 
 
-class NotInTime(AssertionError):  # noqa: N818 - a failed expectation of a test, not an error of the code under test
+class NotInTime(AssertionError):
     """What a test waited for did not come; the message says what, and shows the child's last lines."""
 
 
