@@ -15,7 +15,7 @@ _POLL_S = 0.05
 _TAIL_LINES = 40
 
 
-class NotInTime(AssertionError):  # noqa: N818 - a failed expectation of a test, not an error of the code under test
+class NotInTime(AssertionError):
     """What a test waited for did not come; the message says what, and shows the child's last lines."""
 
 
@@ -37,6 +37,16 @@ def free_port() -> int:
         if port not in _given:
             _given.add(port)
             return port
+
+
+def free_row(count: int) -> int:
+    """Give the first of *count* neighbouring ports that nobody listens on now."""
+    while True:
+        first = free_port()
+        row = range(first, first + count)
+        if row[-1] < 65_536 and not any(listens(port) or port in _given - {first} for port in row):
+            _given.update(row)
+            return first
 
 
 def listens(port: int) -> bool:
