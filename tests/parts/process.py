@@ -39,6 +39,16 @@ def free_port() -> int:
             return port
 
 
+def free_row(count: int) -> int:
+    """Give the first of *count* neighbouring ports that nobody listens on now."""
+    while True:
+        first = free_port()
+        row = range(first, first + count)
+        if row[-1] < 65_536 and not any(listens(port) or port in _given - {first} for port in row):
+            _given.update(row)
+            return first
+
+
 def listens(port: int) -> bool:
     """Whether something takes connections on this port of 127.0.0.1."""
     with socket.socket() as probe:
