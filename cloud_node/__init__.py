@@ -3,4 +3,4 @@
 import warnings
 
 # eventlet says at each import that it only gets bug fixes.  We know: docs/adr/0004-eventlet.md.
-warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated", category=DeprecationWarning)
+warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")

@@ -120,7 +120,7 @@ class Gateway:
 
     def _accept(self, session: Session, ops: object = None) -> dict[str, Any]:
         session.accepts = check_ops(ops)
-        return {"ops": sorted(session.accepts)}
+        return {"ops": None if session.accepts is None else sorted(session.accepts)}
 
     def _ack(self, _session: Session, _offsets: object = None) -> NoReturn:
         raise Refused("unsupported", "ack: durable messages are not supported yet", "ack")

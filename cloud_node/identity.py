@@ -87,8 +87,10 @@ def check_room(identity: Identity, room: object, field: str = "room") -> str:
     return room
 
 
-def check_ops(ops: object) -> frozenset[int]:
-    """Give the ops that a client's ``accept`` event lists; raises Refused otherwise."""
+def check_ops(ops: object) -> frozenset[int] | None:
+    """Give the ops that a client's ``accept`` event lists, None for every op; raises Refused otherwise."""
+    if ops is None:
+        return None
     if not isinstance(ops, list) or len(ops) > _MAX_OPS:
         raise Refused("invalid_ops", f"ops: must be a list of at most {_MAX_OPS} ops", "ops")
     for index, op in enumerate(ops):

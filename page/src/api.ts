@@ -71,10 +71,6 @@ export class Api {
     return { pushId: text(answer["push_id"]), href: text(answer["href"]) };
   }
 
-  async receipt(pushId: string): Promise<unknown> {
-    return this.#call("GET", `/v1/pushes/${encodeURIComponent(pushId)}`);
-  }
-
   async #call(method: string, path: string, body: string | null = null): Promise<unknown> {
     const headers: Record<string, string> = { Accept: "application/json, application/problem+json" };
     if (body !== null) headers["Content-Type"] = "application/json";

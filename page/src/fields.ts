@@ -8,7 +8,6 @@ export interface PushForm {
   op: string;
   priority: string;
   ttlS: string;
-  durable: boolean;
   server: string;
   msg: string;
 }
@@ -70,7 +69,6 @@ export function pushBody(form: PushForm): { body: string } | { errors: FieldErro
     if (!Number.isFinite(ttl) || ttl <= 0) errors.set("ttl_s", "Seconds, more than 0");
     else parts["ttl_s"] = ttl;
   }
-  if (form.durable) parts["durable"] = true;
   if (form.server.trim()) parts["server"] = form.server.trim();
 
   const flaw = jsonFlaw(form.msg);

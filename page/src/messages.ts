@@ -89,7 +89,6 @@ function rowElement({ push, time, latency }: Row): HTMLElement {
   head.append(tag("op", String(push.op)), tag("key", push.key), latencyPill);
   const foot = make("div", "message-foot");
   foot.append(clock, make("span", "", push.pushId));
-  if (push.offset !== null) foot.append(make("span", "", `offset ${push.offset}`));
   const body = make("pre", "body", pretty(push.msg));
   item.append(head, body, foot);
   showLatency(item, latency);

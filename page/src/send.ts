@@ -109,32 +109,15 @@ export class SendPanel {
       op: input("op").value,
       priority: el<HTMLSelectElement>("priority").value,
       ttlS: input("ttl").value,
-      durable: input("durable").checked,
       server: input("server").value,
       msg: el<HTMLTextAreaElement>("msg").value,
     };
   }
 
   #accepted(accepted: Accepted, answeredMs: number): void {
-    const receipt = make("button", "link", "Show receipt");
-    receipt.setAttribute("type", "button");
-    receipt.addEventListener("click", () => void this.#showReceipt(accepted.pushId, receipt));
     const id = make("code", "", accepted.pushId);
     id.dataset["testid"] = "push-id";
-    this.#say("good", `202 accepted in ${formatMs(answeredMs)}`, id, receipt);
-  }
-
-  async #showReceipt(pushId: string, below: HTMLElement): Promise<void> {
-    let text: string;
-    try {
-      text = JSON.stringify(await this.api.receipt(pushId), null, 2);
-    } catch (error) {
-      text = error instanceof Error ? error.message : String(error);
-    }
-    const shown = make("pre", "body", text);
-    below.parentElement?.querySelector("pre")?.remove();
-    below.after(shown);
-    below.textContent = "Refresh receipt";
+    this.#say("good", `202 accepted in ${formatMs(answeredMs)}`, id);
   }
 
   #failed(error: unknown): void {

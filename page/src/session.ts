@@ -28,7 +28,6 @@ export interface Push {
   msg: unknown;
   key: string;
   pushId: string;
-  offset: number | null;
 }
 
 /** Where to connect; asked again while a node stays away, so that "best" can name another. */
@@ -52,7 +51,6 @@ export class Session {
   #identity: Identity | null = null;
   #status: Status = NOWHERE;
   #ready: ReturnType<typeof setTimeout> | undefined;
-  readonly #seen = new Map<string, { epoch: string; offset: number }>();
 
   constructor(readonly listener: Listener) {}
 
@@ -100,9 +98,9 @@ export class Session {
     return null;
   }
 
-  /** Emits accept; gives what went wrong, or null. */
+  /** Emits accept, where no ops mean every op; gives what went wrong, or null. */
   async accept(ops: number[]): Promise<string | null> {
-    const answer = await this.#ask("accept", ops);
+    const answer = await this.#ask("accept", ops.length ? ops : null);
     if (typeof answer === "string") return answer;
     if (this.#identity) this.#identity = { ...this.#identity, accepts: ops.length ? ops : null };
     return null;
@@ -146,7 +144,7 @@ export class Session {
       this.#set({ state: "connected", reason: "", node: String(node), session: String(session), key: String(key) });
       this.listener.rooms(this.#identity?.rooms ?? []);
     });
-    socket.on("push", (push: unknown) => this.#received(socket, asObject(push), performance.now()));
+    socket.on("push", (push: unknown) => this.#received(asObject(push), performance.now()));
     socket.on("connect_error", (error: Error & { data?: unknown }) => {
       const code = asObject(error.data)["code"];
       const reason = code === undefined ? error.message : `${error.message} (${String(code)})`;
@@ -160,17 +158,9 @@ export class Session {
     });
   }
 
-  #received(socket: Socket, push: Json, at: number): void {
-    const key = String(push["key"] ?? "");
-    const offset = typeof push["offset"] === "number" ? push["offset"] : null;
-    if (offset !== null) {
-      const epoch = String(push["epoch"]);
-      const seen = this.#seen.get(key);
-      socket.emit("ack", { [key]: offset });
-      if (seen?.epoch === epoch && offset <= seen.offset) return; // sent again after a reconnect
-      this.#seen.set(key, { epoch, offset });
-    }
-    this.listener.push({ op: push["op"], msg: push["msg"], key, pushId: String(push["push_id"] ?? ""), offset }, at);
+  #received(push: Json, at: number): void {
+    const { op, msg, key, push_id: pushId } = push;
+    this.listener.push({ op, msg, key: String(key ?? ""), pushId: String(pushId ?? "") }, at);
   }
 
   async #moveOn(socket: Socket, url: string, where: Where): Promise<void> {

@@ -8,7 +8,6 @@ const FORM: PushForm = {
   op: "9",
   priority: "normal",
   ttlS: "",
-  durable: false,
   server: "",
   msg: "1",
 };
@@ -41,13 +40,12 @@ test("the least form makes the least body", () => {
 });
 
 test("every field that is filled in goes into the body", () => {
-  const form = { kind: "rooms", targets: "a,b", ttlS: "1.5", durable: true, server: " host:1 ", msg: '"hi"' } as const;
+  const form = { kind: "rooms", targets: "a,b", ttlS: "1.5", server: " host:1 ", msg: '"hi"' } as const;
   assert.deepEqual(JSON.parse(bodyOf(form)), {
     rooms: ["a", "b"],
     op: 9,
     priority: "normal",
     ttl_s: 1.5,
-    durable: true,
     server: "host:1",
     msg: "hi",
   });
