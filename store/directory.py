@@ -5,10 +5,12 @@ Guarantees, whatever the implementation (one contract suite holds them to it):
 - a node writes and removes **its own field only**, so a late disconnect never erases a newer session elsewhere;
 - what is written is state ("this many now"), not change, so a write that is repeated does no harm;
 - a node whose lease is over answers to nothing, at once, whatever is still written under its name;
+- a store that lost its data says so: `Routes.settled` is False while nodes are still registering in it;
 - `sweep` removes only what a dead incarnation left.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol
 
@@ -19,9 +21,15 @@ from store.connection import answering
 from store.registry import Registry
 from store.settings import StoreSettings
 
-Routes = dict[str, tuple[str, ...]]
-
 _SWEEP_BATCH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Routes:
+    """The live nodes that hold each key; not *settled*: others may hold it too, and be about to say so."""
+
+    nodes: Mapping[str, tuple[str, ...]]
+    settled: bool = True
 
 
 class Directory(Protocol):
@@ -78,11 +86,12 @@ class RedisDirectory:
 
     def resolve(self, keys: Sequence[str]) -> Routes:
         """See Directory; one round trip."""
-        return {key: tuple(sorted(holders)) for key, holders in self._holders(keys).items()}
+        holders, settled = self._holders(keys)
+        return Routes({key: tuple(sorted(nodes)) for key, nodes in holders.items()}, settled)
 
     def counts(self, keys: Sequence[str]) -> dict[str, int]:
         """See Directory; one round trip."""
-        return {key: sum(holders.values()) for key, holders in self._holders(keys).items()}
+        return {key: sum(nodes.values()) for key, nodes in self._holders(keys)[0].items()}
 
     def top_rooms(self, limit: int) -> list[tuple[str, int]]:
         """See Directory.
@@ -113,18 +122,19 @@ class RedisDirectory:
                 yield len(batch)
             self._client.delete(self._held(node), self._rooms(node))
 
-    def _holders(self, keys: Sequence[str]) -> dict[str, dict[str, int]]:
+    def _holders(self, keys: Sequence[str]) -> tuple[dict[str, dict[str, int]], bool]:
         with answering():
             pipe = self._client.pipeline(transaction=False)
             self._registry.ask(pipe)
             for key in keys:
                 pipe.hgetall(self._dir(key))
-            time, leases, *fields = pipe.execute()
-        live = self._registry.read([time, leases]).live
-        return {
-            key: {node: int(count) for node, count in holders.items() if node in live}
-            for key, holders in zip(keys, fields, strict=True)
+            time, ends, born, *fields = pipe.execute()
+        leases = self._registry.read([time, ends, born])
+        holders = {
+            key: {node: int(count) for node, count in nodes.items() if node in leases.live}
+            for key, nodes in zip(keys, fields, strict=True)
         }
+        return holders, leases.settled
 
     def _largest_rooms(self, depth: int) -> list[list[tuple[str, float]]]:
         nodes = [info.node for info in self._registry.live()]

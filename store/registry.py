@@ -4,6 +4,9 @@ An incarnation (``host:port#boot``) that misses its lease is dead for good: :met
 so whoever saw it dead may remove its mappings at any later time without racing a comeback.  A node that finds its
 lease gone takes a new incarnation and registers everything again under that.
 
+A store that lost its data is *young*: for ``settle_s`` after the first lease in it, nodes are still registering, and
+that a key is missing proves nothing.
+
 All leases live in one sorted set (score = end of the lease, in ms of Redis' own clock), so no clock of ours matters.
 """
 
@@ -17,7 +20,7 @@ import redis
 from store.connection import answering
 from store.settings import StoreSettings
 
-# KEYS: leases, info.  ARGV: incarnation, ttl in ms, info, "new" or "renew".  Answers 1, or 0 for a lapsed lease.
+# KEYS: leases, info, born.  ARGV: incarnation, ttl in ms, info, "new" or "renew".  Answers 1, or 0 for a lapsed lease.
 _LEASE = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -27,6 +30,7 @@ if ARGV[4] == 'renew' then
 end
 redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
 redis.call('HSET', KEYS[2], ARGV[1], ARGV[3])
+redis.call('SET', KEYS[3], now, 'NX')
 return 1
 """
 
@@ -70,6 +74,7 @@ class Leases:
 
     live: frozenset[str]
     lapsed: tuple[str, ...]
+    settled: bool
 
 
 class Registry:
@@ -80,6 +85,8 @@ class Registry:
         # The braces keep both in one hash slot of a Redis Cluster.
         self._leases = f"{settings.store_namespace}:{{registry}}:leases"
         self._info = f"{settings.store_namespace}:{{registry}}:info"
+        self._born = f"{settings.store_namespace}:{{registry}}:born"
+        self._settle_ms = settings.settle_s * 1000
         self._lease_script = client.register_script(_LEASE)
         self._bury_script = client.register_script(_BURY)
 
@@ -121,23 +128,39 @@ class Registry:
         with answering():
             return bool(self._bury_script(keys=[self._leases, self._info], args=[node]))
 
+    def run_id(self) -> str:
+        """Name this run of the store's process: another id means a restart or a failover."""
+        with answering():
+            return str(self._client.info("server")["run_id"])
+
+    def unsettle(self) -> None:
+        """Begin the store's youth again: it may have lost its last writes."""
+        with answering():
+            seconds, micros = self._client.time()
+            self._client.set(self._born, seconds * 1000 + micros // 1000)
+
     def ask(self, pipe: "redis.client.Pipeline") -> None:
-        """Queue the two commands whose answers :meth:`read` understands, to save others a round trip."""
+        """Queue the commands whose answers :meth:`read` understands, to save others a round trip."""
         pipe.time()
         pipe.zrange(self._leases, 0, -1, withscores=True)
+        pipe.get(self._born)
 
-    @staticmethod
-    def read(answers: Sequence[Any]) -> Leases:
+    def read(self, answers: Sequence[Any]) -> Leases:
         """Tell the live from the lapsed by Redis' own clock."""
-        (seconds, micros), leases = answers
+        (seconds, micros), leases, born = answers
         now_ms = seconds * 1000 + micros // 1000
         live = frozenset(node for node, ends in leases if ends > now_ms)
-        return Leases(live=live, lapsed=tuple(node for node, ends in leases if ends <= now_ms))
+        return Leases(
+            live=live,
+            lapsed=tuple(node for node, ends in leases if ends <= now_ms),
+            settled=born is not None and now_ms - int(born) >= self._settle_ms,
+        )
 
     def _lease(self, info: NodeInfo, ttl_s: float, how: str) -> bool:
         body = orjson.dumps(asdict(replace(info)))
         with answering():
             done = self._lease_script(
-                keys=[self._leases, self._info], args=[info.node, int(ttl_s * 1000), cast(Any, body), how]
+                keys=[self._leases, self._info, self._born],
+                args=[info.node, int(ttl_s * 1000), cast(Any, body), how],
             )
         return bool(done)

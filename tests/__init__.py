@@ -1,0 +1,1 @@
+"""What cloudpush promises, as facts that can fail."""

@@ -1,0 +1,180 @@
+"""`make run`: what it starts it ends, what it keeps it finds again, and it says what stands in its way."""
+
+import os
+import re
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from honcho.manager import KILL_WAIT
+
+from launch.embedded import EmbeddedValkey, ValkeyFailed
+from tests.parts.process import Child, free_port, free_row, until
+
+_ROOT = Path(__file__).parents[2]
+_STAND_IN = Path(__file__).parent / "stand_in.py"
+
+
+class Launch:
+    """One start on free ports, with stand-ins for the tiers."""
+
+    def __init__(self, home: Path, nodes: int = 2, **stand_ins: str) -> None:
+        self.home = home
+        self.ports = {"WEB": free_port(), "WORKER": free_port(), "FLOWER": free_port()}
+        self.ports |= {"SOCKETIO": free_row(nodes), "GRPC": free_row(nodes)}
+        index = "$((${HONCHO_PROCESS_NAME##*.} - 1))"
+        commands = {
+            "web": f"exec python {_STAND_IN} {self.ports['WEB']}",
+            "worker": f"exec python {_STAND_IN} {self.ports['WORKER']}",
+            "cloud": f"exec python {_STAND_IN} $(({self.ports['SOCKETIO']} + {index}))",
+            "flower": f"exec python {_STAND_IN} {self.ports['FLOWER']}",
+        } | stand_ins
+        procfile = home / "Procfile"
+        procfile.write_text("".join(f"{name}: {command}\n" for name, command in commands.items()), encoding="utf-8")
+        env = {name: value for name, value in os.environ.items() if name not in ("RABBITMQ_URL", "REDIS_URL")}
+        env |= {f"CLOUDPUSH_{name}_PORT": str(port) for name, port in self.ports.items()}
+        env |= {"CLOUDPUSH_PROCFILE": str(procfile), "CLOUDPUSH_DATA_DIR": str(home / "data"), "NODES": str(nodes)}
+        self.child = Child("launch", [sys.executable, "-m", "launch"], log=home / "launch.log", env=env, cwd=_ROOT)
+
+    @property
+    def output(self) -> str:
+        return self.child.log.read_text(encoding="utf-8")
+
+    def start(self) -> None:
+        self.child.start()
+        self.child.until(lambda: "ready: " in self.output, 30, "the line ready:")
+
+    def until_ended(self) -> int:
+        until(lambda: not self.child.running, 20, "the end of the start")
+        assert self.child.returncode is not None
+        return self.child.returncode
+
+    def pid_of(self, name: str) -> int:
+        found = re.search(rf"{re.escape(name)} started \(pid=(\d+)\)", self.output)
+        assert found, f"no start of {name} in the output"
+        return int(found[1])
+
+    def left(self) -> dict[int, str]:
+        """Pid and command of all that came from this start: by environment, or (Valkey hides that) by directory."""
+        found = {}
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                environ = (process / "environ").read_bytes()
+                ours = f"={self.home}/data".encode() in environ or (process / "cwd").readlink().is_relative_to(
+                    self.home
+                )
+                command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except OSError:
+                continue
+            if ours and command:
+                found[int(process.name)] = command
+        return found
+
+
+@pytest.fixture
+def launch(tmp_path: Path) -> Iterator[Launch]:
+    started = Launch(tmp_path)
+    yield started
+    started.child.terminate()
+
+
+def test_ready_names_every_url_and_sigterm_ends_all_with_zero(launch: Launch) -> None:
+    launch.start()
+    node = launch.ports["SOCKETIO"]
+    assert launch.output.rstrip().splitlines()[-1] == (
+        f"ready: http://localhost:{launch.ports['WEB']}  nodes http://localhost:{node} http://localhost:{node + 1}"
+        f"  flower http://localhost:{launch.ports['FLOWER']}"
+    )
+    assert "ANONYMOUS" in launch.output
+    os.kill(launch.child.pid, signal.SIGTERM)
+    assert launch.until_ended() == 0
+    assert launch.left() == {}
+
+
+def test_what_is_not_ready_is_named(tmp_path: Path) -> None:
+    launch = Launch(tmp_path, flower="sleep 60")
+    launch.child.start()
+    try:
+        launch.child.until(lambda: "» waiting for flower.1 (" in launch.output, 20, "a line that names flower")
+    finally:
+        os.kill(launch.child.pid, signal.SIGINT)
+        assert launch.until_ended() == 0
+
+
+def test_a_part_that_ends_by_itself_ends_the_run_by_name(launch: Launch) -> None:
+    launch.start()
+    os.kill(launch.pid_of("cloud.2"), signal.SIGKILL)
+    assert launch.until_ended() == 1
+    assert "ended by itself, so everything was stopped: cloud.2 (exit -9)" in launch.output
+    assert launch.left() == {}
+
+
+def test_the_end_of_the_embedded_valkey_ends_the_run_by_name(launch: Launch) -> None:
+    launch.start()
+    valkey = next(pid for pid, command in launch.left().items() if "unixsocket:" in command)
+    os.kill(valkey, signal.SIGKILL)
+    assert launch.until_ended() == 1
+    assert "everything was stopped: valkey" in launch.output
+
+
+def test_nothing_outlives_a_killed_starter(launch: Launch) -> None:
+    launch.start()
+    os.kill(launch.child.pid, signal.SIGKILL)
+    until(lambda: launch.left() == {}, 15, "the end of all that was started")
+
+
+@pytest.mark.parametrize("shell", ["exec", ""])
+def test_a_stuck_part_is_killed_but_has_its_time_to_drain(tmp_path: Path, shell: str) -> None:
+    launch = Launch(tmp_path, worker=f"{shell} python {_STAND_IN} {free_port()} stubborn")
+    launch.child.start()
+    launch.child.until(lambda: "» waiting for worker.1 (" in launch.output, 20, "all but the worker ready")
+    launch.child.until(lambda: "| stubborn" in launch.output, 20, "the stubborn worker")
+    asked_at = time.monotonic()
+    os.kill(launch.child.pid, signal.SIGTERM)
+    assert launch.until_ended() == 0
+    assert time.monotonic() - asked_at > KILL_WAIT
+    assert launch.left() == {}
+
+
+def test_a_port_in_use_is_named_with_its_setting_before_anything_starts(launch: Launch, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", launch.ports["GRPC"] + 1)):
+        launch.child.start()
+        assert launch.until_ended() == 1
+    assert f"port {launch.ports['GRPC'] + 1} (cloud.2): free it, or set CLOUDPUSH_GRPC_PORT" in launch.output
+    assert not (tmp_path / "data").exists()
+
+
+def test_the_embedded_valkey_keeps_data_over_a_restart_and_a_crash(tmp_path: Path) -> None:
+    for expected, value in ((None, "one"), (b"one", "two")):
+        valkey = EmbeddedValkey(tmp_path)
+        valkey.start()
+        with redis.Redis.from_url(valkey.store_url) as client:
+            assert client.get("kept") == expected
+            client.set("kept", value)
+        valkey.stop()
+        assert not valkey.socket.parent.exists()
+
+    aof = next((tmp_path / "valkey" / "appendonlydir").glob("*.incr.aof"))
+    with aof.open("ab") as torn:
+        torn.write(b"*3\r\n$3\r\nSET\r\n$4\r\nke")
+    valkey = EmbeddedValkey(tmp_path)
+    valkey.start()
+    with redis.Redis.from_url(valkey.store_url) as client:
+        assert client.get("kept") == b"two"
+    valkey.stop()
+
+
+def test_two_starts_never_share_a_data_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("launch.embedded._LOCK_S", 0.2)
+    first, second = EmbeddedValkey(tmp_path), EmbeddedValkey(tmp_path)
+    first.start()
+    try:
+        with pytest.raises(ValkeyFailed, match="another start uses"):
+            second.start()
+    finally:
+        first.stop()
