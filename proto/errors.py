@@ -65,10 +65,11 @@ class StoreUnavailable(CloudpushError):
 
 
 class UnknownServer(CloudpushError):
-    """No live node goes by the name that the caller gave as *server*."""
+    """No live node goes by the name that the caller gave as *server*; *retryable* when one did a moment ago."""
 
-    def __init__(self, server: str) -> None:
+    def __init__(self, server: str, *, retryable: bool = False) -> None:
         self.server = server
+        self.retryable = retryable
         super().__init__(f"no live node is called {server!r}")
 
 

@@ -15,4 +15,10 @@ class StoreSettings(BaseSettings):
         description="Redis or Valkey 7, as redis://, rediss:// or unix:// URL; it may carry a password.",
     )
     store_timeout_s: float = Field(default=1.0, gt=0, description="Longest wait for one answer of the store.")
+    settle_s: float = Field(
+        default=10.0,
+        ge=0,
+        description="How long after the store came up empty its silence about a key is not believed: nodes are still "
+        "registering. Longer than a node's lease renewal.",
+    )
     store_namespace: str = Field(default="cloudpush", description="First part of every Redis key of ours.")

@@ -1,0 +1,26 @@
+"""What a node counts.  Names follow Prometheus' conventions: base units, ``_total`` for counters."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+REGISTRY = CollectorRegistry()
+
+SESSIONS = Gauge("cloudpush_node_sessions", "Sessions on this node.", registry=REGISTRY)
+CONNECTS = Counter("cloudpush_node_connects", "Sessions accepted.", registry=REGISTRY)
+REFUSED = Counter("cloudpush_node_refused", "Sessions refused, by code.", ["code"], registry=REGISTRY)
+DISCONNECTS = Counter("cloudpush_node_disconnects", "Sessions ended, by reason.", ["reason"], registry=REGISTRY)
+SLOW = Counter("cloudpush_node_slow_sessions", "Sessions closed because they were too far behind.", registry=REGISTRY)
+OUTCOMES = Counter("cloudpush_node_outcomes", "Keys asked for, by outcome.", ["outcome"], registry=REGISTRY)
+HANDED = Counter("cloudpush_node_deliveries", "Messages handed to sessions.", registry=REGISTRY)
+RPC_SECONDS = Histogram(
+    "cloudpush_node_push_seconds",
+    "A PushMsg call, from its arrival to its answer.",
+    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1),
+    registry=REGISTRY,
+)
+BRIDGE_WAITING = Gauge("cloudpush_node_bridge_waiting", "Calls that wait for the hub.", registry=REGISTRY)
+HUB_LAG_SECONDS = Gauge("cloudpush_node_hub_lag_seconds", "How late the hub's clock tick was.", registry=REGISTRY)
+PROBE_AGE_SECONDS = Gauge(
+    "cloudpush_node_probe_age_seconds", "Age of the last data-path probe that came back; -1: none.", registry=REGISTRY
+)
+LEASED = Gauge("cloudpush_node_leased", "1 while this node holds its lease.", registry=REGISTRY)
+DRAINING = Gauge("cloudpush_node_draining", "1 while this node is draining.", registry=REGISTRY)

@@ -1,0 +1,236 @@
+"""Presence: tells the store who is here, and keeps telling it until it knows.
+
+Owns this node's lease and its fields in the directory.  Refuses to know why a count changed.
+
+The hub's thread notes counts ("key k: n sessions here"); one native thread writes them.  What is kept is *state*, the
+latest count of each key that changed, so a burst of joins and leaves of one key is one write, a write may be repeated,
+and a store that is away costs memory for the keys that changed, no more.
+
+Interleavings:
+
+1. *A key changes while its older count is being written.*  The writer took a snapshot; the newer count is dirty again
+   and goes with the next batch, after the older one: one thread writes, so the store sees them in order.
+2. *A session asks to be told when it is known, while a batch is under way.*  The request joins the batch that is taken
+   after it, which holds all that was noted before the request; so "known" never comes too early.
+3. *The write fails half-way.*  The snapshot is merged back, except where a newer count exists, and written again.
+4. *The lease lapses* (a long pause, a store that was away, restarted or emptied).  A lapsed incarnation is never
+   revived (store/registry.py): the node takes a new one, writes all its keys under that, and only then starts the
+   lease, so nobody sees it alive with half its keys.  A reader that saw the old one dead may sweep it at any time.
+5. *The store restarted with its data but for the last second* (append-only file): the lease may still run while late
+   writes are gone.  The store's run id tells; the node then goes the way of 4.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import Protocol
+
+import structlog
+
+from proto.errors import StoreUnavailable
+from store.directory import Directory
+from store.registry import NodeInfo
+
+_BATCH = 500
+_RETRY_S = 0.5
+_STOP_S = 5.0
+
+log = structlog.get_logger()
+
+
+class Leases(Protocol):
+    """What presence needs of the registry; see store.registry.Registry."""
+
+    def register(self, info: NodeInfo, ttl_s: float) -> None: ...  # noqa: D102
+    def renew(self, info: NodeInfo, ttl_s: float) -> bool: ...  # noqa: D102
+    def retire(self, node: str) -> None: ...  # noqa: D102
+    def lapsed(self) -> tuple[str, ...]: ...  # noqa: D102
+    def bury(self, node: str) -> bool: ...  # noqa: D102
+    def run_id(self) -> str: ...  # noqa: D102
+    def unsettle(self) -> None: ...  # noqa: D102
+
+
+class Presence:
+    """One node's presence in the store.
+
+    *describe(incarnation)* gives what the node says of itself; it is called on presence's own thread.
+    """
+
+    def __init__(
+        self,
+        leases: Leases,
+        directory: Directory,
+        describe: Callable[[str], NodeInfo],
+        name: Callable[[int], str],
+        *,
+        lease_ttl_s: float,
+        renew_every_s: float,
+    ) -> None:
+        self._leases = leases
+        self._directory = directory
+        self._describe = describe
+        self._name = name
+        self._lease_ttl_s = lease_ttl_s
+        self._renew_every_s = renew_every_s
+
+        self._changed = threading.Condition()
+        self._counts: dict[str, int] = {}
+        self._dirty: set[str] = set()
+        self._waiters: list[Callable[[], None]] = []
+        self._news = False
+        self._stop = threading.Event()
+        self._renew_at = 0.0
+
+        self._generation = 0
+        self._leased_until = 0.0
+        self._registered = False
+        self._run_id: str | None = None
+        self._thread = threading.Thread(target=self._run, name="presence", daemon=True)
+
+    @property
+    def node(self) -> str:
+        """Name of the present incarnation."""
+        return self._name(self._generation)
+
+    @property
+    def leased(self) -> bool:
+        """Tell whether, as far as this node knows, its lease runs."""
+        return self._registered and time.monotonic() < self._leased_until
+
+    def note(self, key: str, count: int) -> None:
+        """Take down that *count* sessions here answer to *key* now.  Never blocks."""
+        with self._changed:
+            if count > 0:
+                self._counts[key] = count
+            else:
+                self._counts.pop(key, None)
+            self._dirty.add(key)
+            self._changed.notify()
+
+    def when_known(self, tell: Callable[[], None]) -> None:
+        """Call *tell*, on presence's thread, once the store knows all that was noted so far.  Never blocks."""
+        with self._changed:
+            self._waiters.append(tell)
+            self._changed.notify()
+
+    def renew_now(self) -> None:
+        """Say something new about the node without waiting for the next renewal."""
+        with self._changed:
+            self._news = True
+            self._changed.notify()
+
+    def start(self) -> None:
+        """Begin; the first thing is to register."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Write what is left, end the lease, and return; within a bound also when the store is away."""
+        self._stop.set()
+        with self._changed:
+            self._changed.notify()
+        self._thread.join(_STOP_S)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self._step()
+            except StoreUnavailable as error:
+                log.warning("the store is away; trying again", reason=str(error))
+                self._stop.wait(_RETRY_S)
+        try:
+            self._flush()
+            self._leases.retire(self.node)
+            self._sweep((self.node,))
+        except StoreUnavailable as error:
+            log.warning("left without goodbye: the lease will lapse", node=self.node, reason=str(error))
+
+    def _step(self) -> None:
+        if not self._registered:
+            self._register()
+        elif self._news or time.monotonic() >= self._renew_at:
+            self._news = False  # before the node is described: what changes after that is news again
+            self._renew()
+        self._flush()
+        with self._changed:
+            self._changed.wait_for(self._has_work, max(0.0, self._renew_at - time.monotonic()))
+
+    def _has_work(self) -> bool:
+        return bool(self._dirty or self._waiters or self._news or self._stop.is_set())
+
+    def _register(self) -> None:
+        self._run_id = self._leases.run_id()
+        with self._changed:
+            self._dirty = set(self._counts)
+        self._write_dirty()
+        self._leases.register(self._describe(self.node), self._lease_ttl_s)
+        self._registered = True
+        self._leased()
+        log.info("registered", node=self.node, keys=len(self._counts))
+
+    def _renew(self) -> None:
+        if self._leases.run_id() != self._run_id:
+            self._leases.unsettle()
+            self._begin_again("the store was restarted")
+        elif self._leases.renew(self._describe(self.node), self._lease_ttl_s):
+            self._leased()
+            self._sweep(self._leases.lapsed())
+        else:
+            self._begin_again("the lease had lapsed")
+
+    def _begin_again(self, reason: str) -> None:
+        old = self.node
+        self._registered = False
+        self._generation += 1
+        self._leases.retire(old)
+        log.warning("registering again under a new incarnation", node=self.node, old=old, reason=reason)
+        self._register()
+
+    def _leased(self) -> None:
+        now = time.monotonic()
+        self._renew_at = now + self._renew_every_s
+        self._leased_until = now + self._lease_ttl_s
+
+    def _flush(self) -> None:
+        """Write what changed, then tell those who wait for it."""
+        with self._changed:
+            waiters, self._waiters = self._waiters, []
+        try:
+            self._write_dirty()
+        except StoreUnavailable:
+            with self._changed:
+                self._waiters = waiters + self._waiters
+            raise
+        for tell in waiters:
+            tell()
+
+    def _write_dirty(self) -> None:
+        with self._changed:
+            dirty, self._dirty = self._dirty, set()
+            todo = {key: self._counts.get(key, 0) for key in dirty}
+        left = iter(list(todo.items()))
+        try:
+            for batch in _batches(left):
+                self._directory.put(self.node, batch)
+                for key in batch:
+                    del todo[key]
+        except StoreUnavailable:
+            with self._changed:
+                self._dirty |= todo.keys()  # their newest counts are in _counts
+            raise
+
+    def _sweep(self, nodes: Iterable[str]) -> None:
+        for node in nodes:
+            swept = 0
+            for size in self._directory.sweep(node):
+                swept += size
+                if time.monotonic() > self._renew_at:
+                    return  # the lease first; the rest of the sweep next time
+            self._leases.bury(node)
+            log.info("swept what a gone node left", gone=node, keys=swept)
+
+
+def _batches(items: Iterable[tuple[str, int]]) -> Iterable[dict[str, int]]:
+    iterator = iter(items)
+    while batch := dict(islice(iterator, _BATCH)):
+        yield batch

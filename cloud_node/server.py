@@ -1,0 +1,243 @@
+"""Entry point of a cloud node: ``python -m cloud_node.server --index 0``.  Wiring, start, drain.
+
+Threads: the main thread runs the eventlet hub (Socket.IO, health, the bridge).  Native threads run gRPC, presence
+(store) and the probe (broker); they reach sessions only through the bridge.
+
+Drain, on SIGTERM or SIGINT: health NOT_SERVING and the registry entry says draining; new handshakes get 503; sessions
+are closed spread over ``drain_s``, each asking its client to reconnect; pushes are served until the last is gone; then
+the lease ends and the process exits 0.  A second signal skips the spread.
+"""
+
+import argparse
+import gc
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import eventlet
+import eventlet.wsgi
+import socketio
+import structlog
+from eventlet.event import Event
+from eventlet.hubs import trampoline
+from pydantic import ValidationError
+
+from cloud_node import metrics
+from cloud_node.bridge import Bridge
+from cloud_node.delivery import Deliverer
+from cloud_node.gateway import Gateway, origin_check
+from cloud_node.health import Admission, HealthPages
+from cloud_node.hub import Hub
+from cloud_node.presence import Presence
+from cloud_node.probe import Probe
+from cloud_node.servicer import CloudServicer, GrpcServer
+from cloud_node.settings import CloudSettings
+from cloud_node.wire import json as wire_json
+from cloud_node.wire.transport import Transport
+from proto import log as logs
+from proto.message import new_push_id
+from store.connection import connect
+from store.directory import RedisDirectory
+from store.registry import NodeInfo, Registry
+from store.settings import StoreSettings
+
+_TICK_S = 0.1
+_GRPC_GRACE_S = 2.0
+_SOCKET_TIMEOUT_S = 60  # for a client that connects and says nothing; Engine.IO sets its own once it speaks
+
+log = structlog.get_logger()
+
+
+class Node:
+    """All the parts of one cloud node, wired."""
+
+    def __init__(self, settings: CloudSettings, store_settings: StoreSettings) -> None:
+        self._settings = settings
+        self._boot = os.urandom(4).hex()
+        self._started_ms = _now_ms()
+        self._stop_asked = Event()
+        self._hurry = False
+        client = connect(store_settings)
+        registry = Registry(client, store_settings)
+        self.bridge = Bridge(settings.bridge_capacity)
+        self.presence = Presence(
+            registry,
+            RedisDirectory(client, store_settings, registry),
+            self._describe,
+            self._incarnation,
+            lease_ttl_s=settings.lease_ttl_s,
+            renew_every_s=settings.renew_every_s,
+        )
+        self.hub = Hub(self.presence.note)
+        self.probe = Probe(
+            settings.broker_url.get_secret_value(), settings.grpc_address, settings.probe_every_s, _new_id
+        )
+        sio = socketio.Server(
+            async_mode="eventlet",
+            async_handlers=False,
+            cors_allowed_origins=origin_check(settings),
+            json=wire_json,
+            ping_interval=settings.ping_interval_s,
+            ping_timeout=settings.ping_timeout_s,
+            max_http_buffer_size=128 * 1024,
+        )
+        self.transport = Transport(sio, settings.max_waiting, metrics.SLOW.inc)
+        self.gateway = Gateway(
+            sio,
+            self.hub,
+            self.presence,
+            self.transport,
+            settings,
+            self.bridge.post,
+            lambda: f"anon-{os.urandom(8).hex()}",
+        )
+        deliverer = Deliverer(self.hub, self.transport, _now_ms, {self.probe.key: self.probe.arrived})
+        self.grpc = GrpcServer(
+            CloudServicer(self.bridge, deliverer, self.hub.rooms, self.gateway.end_sessions),
+            settings.listen_grpc,
+            threads=settings.grpc_threads,
+            token=settings.grpc_token.get_secret_value() if settings.grpc_token else None,
+        )
+        pages = HealthPages(lambda: self._describe(self.presence.node), self._checks)
+        self._app = Admission(socketio.WSGIApp(sio, pages), lambda: self.gateway.draining)
+
+    def run(self) -> None:
+        """Serve until a signal, drain, return."""
+        listener = eventlet.listen(self._settings.listen_socketio)
+        self._listen_to_signals()
+        eventlet.spawn(self.bridge.serve)
+        eventlet.spawn(self._tick)
+        pool = eventlet.GreenPool(self._settings.max_sessions + 1000)  # each websocket keeps one
+        web = eventlet.spawn(
+            eventlet.wsgi.server,
+            listener,
+            self._app,
+            log_output=False,
+            debug=False,
+            custom_pool=pool,
+            socket_timeout=_SOCKET_TIMEOUT_S,
+        )
+        self.grpc.start()
+        self.presence.note(self.probe.key, 1)
+        self.presence.start()
+        self.probe.start()
+        self.grpc.serving(True)
+        gc.collect()
+        gc.freeze()  # what stays for good need not be looked at in every collection
+        log.info("listening", node=self.presence.node, url=self._settings.url, grpc=self._settings.grpc_address)
+        self._stop_asked.wait()
+        self._drain()
+        web.kill()
+        self.bridge.close()
+
+    def _drain(self) -> None:
+        log.info("draining", sessions=len(self.hub), over_s=self._settings.drain_s)
+        self.gateway.draining = True
+        self.grpc.serving(False)
+        self.presence.renew_now()
+        sessions = list(self.hub)
+        began = time.monotonic()
+        for number, session in enumerate(sessions):
+            due = began + self._settings.drain_s * number / len(sessions)
+            while not self._hurry and (wait_s := due - time.monotonic()) > 0:
+                eventlet.sleep(min(wait_s, _TICK_S))
+            self.transport.drop(session)
+            eventlet.sleep(0)
+        self.probe.stop()
+        self.presence.note(self.probe.key, 0)
+        done = self.grpc.stop(_GRPC_GRACE_S)
+        while not done.is_set():
+            eventlet.sleep(0.02)
+        self.presence.stop()
+        log.info("drained", sessions=len(self.hub))
+
+    def _listen_to_signals(self) -> None:
+        """Have signals wake the hub: a handler alone would run only when the hub happens to return to Python."""
+        read, write = os.pipe()
+        os.set_blocking(read, False)
+        os.set_blocking(write, False)
+        signal.set_wakeup_fd(write)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
+
+        def watch() -> None:
+            while True:
+                trampoline(read, read=True)
+                os.read(read, 64)
+                if self._stop_asked.ready():
+                    self._hurry = True
+                else:
+                    self._stop_asked.send(True)
+
+        eventlet.spawn(watch)
+
+    def _tick(self) -> None:
+        """Measure how late the hub is, ten times a second."""
+        while True:
+            due = time.monotonic() + _TICK_S
+            eventlet.sleep(_TICK_S)
+            metrics.HUB_LAG_SECONDS.set(max(0.0, time.monotonic() - due))
+            metrics.BRIDGE_WAITING.set(len(self.bridge))
+
+    def _incarnation(self, generation: int) -> str:
+        return f"{self._settings.grpc_address}#{self._boot}" + (f".{generation}" if generation else "")
+
+    def _describe(self, node: str) -> NodeInfo:
+        return NodeInfo(
+            node=node,
+            grpc=self._settings.grpc_address,
+            url=self._settings.url,
+            sessions=len(self.hub),
+            draining=self.gateway.draining,
+            probe_age_ms=self.probe.age_ms,
+            started_ms=self._started_ms,
+        )
+
+    def _checks(self) -> dict[str, bool]:
+        return {
+            "lease": self.presence.leased,
+            "data_path": self.probe.fresh,
+            "not_draining": not self.gateway.draining,
+        }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a node; gives the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m cloud_node.server",
+        description="A cloud node: holds browsers over Socket.IO, takes pushes over gRPC. "
+        "Settings are environment variables that begin with CLOUDPUSH_; see docs/configuration.md.",
+    )
+    parser.add_argument("--index", type=int, help="number of this node: listens on 9000 + index and 9500 + index")
+    options: dict[str, Any] = {
+        key: value for key, value in vars(parser.parse_args(arguments)).items() if value is not None
+    }
+    try:
+        settings, store_settings = CloudSettings(**options), StoreSettings()
+    except ValidationError as error:
+        for problem in error.errors(include_url=False, include_input=False):
+            print(f"settings: {'.'.join(map(str, problem['loc']))} {problem['msg']}".strip(), file=sys.stderr)
+        return 2
+    logs.configure("cloud", level=settings.log_level)
+    try:
+        node = Node(settings, store_settings)
+        node.run()
+    except (OSError, RuntimeError) as error:
+        log.error("cannot serve", reason=str(error), hint="is a port in use? see CLOUDPUSH_SOCKETIO_PORT, _GRPC_PORT")
+        return 1
+    return 0
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _new_id() -> str:
+    return new_push_id(_now_ms(), os.urandom(10))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

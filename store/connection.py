@@ -1,0 +1,52 @@
+"""One way to open the store, and one way in which it fails.
+
+A call that Redis does not answer within ``store_timeout_s`` raises :class:`StoreUnavailable`; a connection that the
+server closed while idle (a restart, say) is opened again once, silently.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from proto.errors import StoreUnavailable
+from store.settings import StoreSettings
+
+# What a store that is down, starting, failing over or full answers; any other error is a fault of ours.
+_UNAVAILABLE = (
+    redis.ConnectionError,
+    redis.TimeoutError,
+    redis.exceptions.ReadOnlyError,
+    redis.exceptions.OutOfMemoryError,
+    redis.exceptions.ClusterDownError,
+    redis.exceptions.TryAgainError,
+)
+
+
+def connect(settings: StoreSettings) -> redis.Redis:
+    """Make a thread-safe client; connects at the first call, not here."""
+    return redis.Redis.from_url(
+        settings.redis_url.get_secret_value(),
+        decode_responses=True,
+        socket_timeout=settings.store_timeout_s,
+        socket_connect_timeout=settings.store_timeout_s,
+        health_check_interval=0,
+        retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
+    )
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """Run store calls; raise StoreUnavailable where Redis cannot serve them now."""
+    try:
+        yield
+    except _UNAVAILABLE as error:
+        raise StoreUnavailable(f"the store does not answer: {error}") from error
+
+
+def ping(client: redis.Redis) -> None:
+    """Return when the store answers; raise StoreUnavailable when it does not in time."""
+    with answering():
+        client.ping()

@@ -1,0 +1,166 @@
+"""Directory: which nodes hold sessions of a key, and how many.
+
+Guarantees, whatever the implementation (one contract suite holds them to it):
+
+- a node writes and removes **its own field only**, so a late disconnect never erases a newer session elsewhere;
+- what is written is state ("this many now"), not change, so a write that is repeated does no harm;
+- a node whose lease is over answers to nothing, at once, whatever is still written under its name;
+- a store that lost its data says so: `Routes.settled` is False while nodes are still registering in it;
+- `sweep` removes only what a dead incarnation left.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Protocol
+
+import redis
+
+from proto import keys as key_names
+from store.connection import answering
+from store.registry import Registry
+from store.settings import StoreSettings
+
+_SWEEP_BATCH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Routes:
+    """The live nodes that hold each key; not *settled*: others may hold it too, and be about to say so."""
+
+    nodes: Mapping[str, tuple[str, ...]]
+    settled: bool = True
+
+
+class Directory(Protocol):
+    """What the tiers ask of the directory.  Every method may raise StoreUnavailable."""
+
+    def put(self, node: str, counts: Mapping[str, int]) -> None:
+        """Record that *node* now holds this many sessions of each key; 0 removes its field."""
+
+    def resolve(self, keys: Sequence[str]) -> Routes:
+        """Name, for each key, the live nodes that hold it; an empty tuple when none does."""
+
+    def counts(self, keys: Sequence[str]) -> dict[str, int]:
+        """Count, for each key, its sessions on live nodes."""
+
+    def top_rooms(self, limit: int) -> list[tuple[str, int]]:
+        """List the *limit* rooms with the most sessions, most first, exact at the moment of asking."""
+
+    def sweep(self, node: str) -> Iterator[int]:
+        """Remove everything that the dead incarnation *node* left, a batch each step; yields the batch sizes."""
+
+
+class RedisDirectory:
+    """The directory in Redis.
+
+    ``dir:<key>``      hash, incarnation → number of sessions
+    ``held:<node>``    set of the keys that the node wrote: a superset, so that a sweep misses none
+    ``rooms:<node>``   sorted set, room key → number of sessions on that node
+
+    Each command touches one key, so any split over a Redis Cluster works.  ``held`` is written before ``dir`` and
+    cleared after it: a crash in between leaves a name too many for the sweep, never one too few.
+    """
+
+    def __init__(self, client: redis.Redis, settings: StoreSettings, registry: Registry) -> None:
+        self._client = client
+        self._registry = registry
+        self._namespace = settings.store_namespace
+
+    def put(self, node: str, counts: Mapping[str, int]) -> None:
+        """See Directory."""
+        gained = [key for key, count in counts.items() if count > 0]
+        lost = [key for key, count in counts.items() if count <= 0]
+        with answering():
+            if gained:
+                self._client.sadd(self._held(node), *gained)
+            pipe = self._client.pipeline(transaction=False)
+            for key in gained:
+                pipe.hset(self._dir(key), node, str(counts[key]))
+                if key_names.room_of(key) is not None:
+                    pipe.zadd(self._rooms(node), {key: counts[key]})
+            self._remove(pipe, node, lost)
+            pipe.execute()
+            if lost:
+                self._client.srem(self._held(node), *lost)
+
+    def resolve(self, keys: Sequence[str]) -> Routes:
+        """See Directory; one round trip."""
+        holders, settled = self._holders(keys)
+        return Routes({key: tuple(sorted(nodes)) for key, nodes in holders.items()}, settled)
+
+    def counts(self, keys: Sequence[str]) -> dict[str, int]:
+        """See Directory; one round trip."""
+        return {key: sum(nodes.values()) for key, nodes in self._holders(keys)[0].items()}
+
+    def top_rooms(self, limit: int) -> list[tuple[str, int]]:
+        """See Directory.
+
+        Fagin's threshold algorithm: read each node's largest rooms to a depth, count those exactly, and stop once no
+        unread room can beat the last of the best, since it has at most the sum of what each node's list ended with.
+        Source: Fagin, Lotem, Naor, "Optimal aggregation algorithms for middleware", 2003.
+        """
+        depth = max(limit, 1)
+        while True:
+            lists = self._largest_rooms(depth)
+            candidates = sorted({room for rooms in lists for room, _ in rooms})
+            totals = self.counts(candidates)
+            best = sorted(totals.items(), key=lambda item: (-item[1], item[0]))[:limit]
+            unread = sum(rooms[-1][1] for rooms in lists if len(rooms) == depth)
+            if not unread or (len(best) == limit and best[-1][1] >= unread):
+                return [(key.removeprefix(key_names.ROOM_PREFIX), count) for key, count in best if count]
+            depth *= 4
+
+    def sweep(self, node: str) -> Iterator[int]:
+        """See Directory."""
+        with answering():
+            held = self._client.sscan_iter(self._held(node), count=_SWEEP_BATCH)
+            for batch in _batches(held, _SWEEP_BATCH):
+                pipe = self._client.pipeline(transaction=False)
+                self._remove(pipe, node, batch)
+                pipe.execute()
+                yield len(batch)
+            self._client.delete(self._held(node), self._rooms(node))
+
+    def _holders(self, keys: Sequence[str]) -> tuple[dict[str, dict[str, int]], bool]:
+        with answering():
+            pipe = self._client.pipeline(transaction=False)
+            self._registry.ask(pipe)
+            for key in keys:
+                pipe.hgetall(self._dir(key))
+            time, ends, born, *fields = pipe.execute()
+        leases = self._registry.read([time, ends, born])
+        holders = {
+            key: {node: int(count) for node, count in nodes.items() if node in leases.live}
+            for key, nodes in zip(keys, fields, strict=True)
+        }
+        return holders, leases.settled
+
+    def _largest_rooms(self, depth: int) -> list[list[tuple[str, float]]]:
+        nodes = [info.node for info in self._registry.live()]
+        with answering():
+            pipe = self._client.pipeline(transaction=False)
+            for node in nodes:
+                pipe.zrevrange(self._rooms(node), 0, depth - 1, withscores=True)
+            return [[(room, count) for room, count in rooms] for rooms in pipe.execute()]
+
+    def _remove(self, pipe: "redis.client.Pipeline", node: str, keys: Iterable[str]) -> None:
+        for key in keys:
+            pipe.hdel(self._dir(key), node)
+            if key_names.room_of(key) is not None:
+                pipe.zrem(self._rooms(node), key)
+
+    def _dir(self, key: str) -> str:
+        return f"{self._namespace}:dir:{key}"
+
+    def _held(self, node: str) -> str:
+        return f"{self._namespace}:held:{node}"
+
+    def _rooms(self, node: str) -> str:
+        return f"{self._namespace}:rooms:{node}"
+
+
+def _batches(items: Iterable[str], size: int) -> Iterator[list[str]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch

@@ -1,0 +1,166 @@
+"""Registry: which node incarnations are alive, by lease.
+
+An incarnation (``host:port#boot``) that misses its lease is dead for good: :meth:`Registry.renew` never revives it,
+so whoever saw it dead may remove its mappings at any later time without racing a comeback.  A node that finds its
+lease gone takes a new incarnation and registers everything again under that.
+
+A store that lost its data is *young*: for ``settle_s`` after the first lease in it, nodes are still registering, and
+that a key is missing proves nothing.
+
+All leases live in one sorted set (score = end of the lease, in ms of Redis' own clock), so no clock of ours matters.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Self, cast
+
+import orjson
+import redis
+
+from store.connection import answering
+from store.settings import StoreSettings
+
+# KEYS: leases, info, born.  ARGV: incarnation, ttl in ms, info, "new" or "renew".  Answers 1, or 0 for a lapsed lease.
+_LEASE = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+if ARGV[4] == 'renew' then
+  local ends = redis.call('ZSCORE', KEYS[1], ARGV[1])
+  if not ends or tonumber(ends) <= now then return 0 end
+end
+redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
+redis.call('HSET', KEYS[2], ARGV[1], ARGV[3])
+redis.call('SET', KEYS[3], now, 'NX')
+return 1
+"""
+
+# KEYS: leases, info.  ARGV: incarnation.  Removes it only when its lease is over.
+_BURY = """
+local time = redis.call('TIME')
+local ends = redis.call('ZSCORE', KEYS[1], ARGV[1])
+if ends and tonumber(ends) > time[1] * 1000 + math.floor(time[2] / 1000) then return 0 end
+redis.call('ZREM', KEYS[1], ARGV[1])
+redis.call('HDEL', KEYS[2], ARGV[1])
+return 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeInfo:
+    """What a node says of itself with each renewal.
+
+    *node* names the incarnation, *grpc* is the ``host:port`` that workers dial, *url* the Socket.IO address for
+    browsers; *probe_age_ms* is how long ago its last data-path probe came back, None when none has.
+    """
+
+    node: str
+    grpc: str
+    url: str
+    sessions: int = 0
+    draining: bool = False
+    probe_age_ms: int | None = None
+    started_ms: int = 0
+
+    @classmethod
+    def from_json(cls, node: str, text: str) -> Self:
+        """Read what another release may have written: unknown fields are ignored."""
+        fields = {name: value for name, value in orjson.loads(text).items() if name in cls.__dataclass_fields__}
+        return cls(**{**fields, "node": node})
+
+
+@dataclass(frozen=True, slots=True)
+class Leases:
+    """A moment's view of the registry."""
+
+    live: frozenset[str]
+    lapsed: tuple[str, ...]
+    settled: bool
+
+
+class Registry:
+    """Reads and writes the leases."""
+
+    def __init__(self, client: redis.Redis, settings: StoreSettings) -> None:
+        self._client = client
+        # The braces keep both in one hash slot of a Redis Cluster.
+        self._leases = f"{settings.store_namespace}:{{registry}}:leases"
+        self._info = f"{settings.store_namespace}:{{registry}}:info"
+        self._born = f"{settings.store_namespace}:{{registry}}:born"
+        self._settle_ms = settings.settle_s * 1000
+        self._lease_script = client.register_script(_LEASE)
+        self._bury_script = client.register_script(_BURY)
+
+    def register(self, info: NodeInfo, ttl_s: float) -> None:
+        """Begin the lease of a new incarnation."""
+        self._lease(info, ttl_s, "new")
+
+    def renew(self, info: NodeInfo, ttl_s: float) -> bool:
+        """Extend the lease of *info.node*; False when it had lapsed or the store lost it: then it is over."""
+        return self._lease(info, ttl_s, "renew")
+
+    def retire(self, node: str) -> None:
+        """End the lease of *node* at once; its mappings count no more, and can be swept."""
+        with answering():
+            self._client.zadd(self._leases, {node: 0})
+
+    def live(self) -> list[NodeInfo]:
+        """List the nodes whose lease runs, by name."""
+        with answering():
+            pipe = self._client.pipeline(transaction=False)
+            self.ask(pipe)
+            pipe.hgetall(self._info)
+            *lease_answers, info = pipe.execute()
+        leases = self.read(lease_answers)
+        return sorted(
+            (NodeInfo.from_json(node, text) for node, text in info.items() if node in leases.live),
+            key=lambda node: node.node,
+        )
+
+    def lapsed(self) -> tuple[str, ...]:
+        """List the incarnations whose lease is over and that nobody has buried."""
+        with answering():
+            pipe = self._client.pipeline(transaction=False)
+            self.ask(pipe)
+            return self.read(pipe.execute()).lapsed
+
+    def bury(self, node: str) -> bool:
+        """Forget *node*, only if its lease is over; False when it is alive."""
+        with answering():
+            return bool(self._bury_script(keys=[self._leases, self._info], args=[node]))
+
+    def run_id(self) -> str:
+        """Name this run of the store's process: another id means a restart or a failover."""
+        with answering():
+            return str(self._client.info("server")["run_id"])
+
+    def unsettle(self) -> None:
+        """Begin the store's youth again: it may have lost its last writes."""
+        with answering():
+            seconds, micros = self._client.time()
+            self._client.set(self._born, seconds * 1000 + micros // 1000)
+
+    def ask(self, pipe: "redis.client.Pipeline") -> None:
+        """Queue the commands whose answers :meth:`read` understands, to save others a round trip."""
+        pipe.time()
+        pipe.zrange(self._leases, 0, -1, withscores=True)
+        pipe.get(self._born)
+
+    def read(self, answers: Sequence[Any]) -> Leases:
+        """Tell the live from the lapsed by Redis' own clock."""
+        (seconds, micros), leases, born = answers
+        now_ms = seconds * 1000 + micros // 1000
+        live = frozenset(node for node, ends in leases if ends > now_ms)
+        return Leases(
+            live=live,
+            lapsed=tuple(node for node, ends in leases if ends <= now_ms),
+            settled=born is not None and now_ms - int(born) >= self._settle_ms,
+        )
+
+    def _lease(self, info: NodeInfo, ttl_s: float, how: str) -> bool:
+        body = orjson.dumps(asdict(replace(info)))
+        with answering():
+            done = self._lease_script(
+                keys=[self._leases, self._info, self._born],
+                args=[info.node, int(ttl_s * 1000), cast(Any, body), how],
+            )
+        return bool(done)

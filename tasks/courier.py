@@ -1,0 +1,82 @@
+"""One attempt at a push: look up, send, look up again what has moved, settle.
+
+The shell around tasks/dispatch.py.  Refuses to decide about retries and to talk to the broker.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+
+from proto.errors import NodeError, StoreUnavailable, UnknownServer
+from proto.message import Push
+from store.directory import Directory, Routes
+from store.registry import Registry
+from tasks.dispatch import Attempt, Settlement, find_server, plan
+from tasks.nodes import Nodes
+
+_REMEMBER_S = 60.0  # a node that was alive this lately may be registering again
+
+
+class Courier:
+    """Carries pushes to nodes; one per worker process, shared by its threads."""
+
+    def __init__(
+        self, directory: Directory, registry: Registry, nodes: Nodes, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._directory = directory
+        self._registry = registry
+        self._nodes = nodes
+        self._clock = clock
+        self._seen: dict[str, float] = {}
+
+    def attempt(self, push: Push) -> Settlement:
+        """Try once to get *push* to everyone it is for.
+
+        Raises StoreUnavailable when the keys cannot be looked up (nothing was sent then), UnknownServer when the
+        push names a server that is not alive.
+        """
+        attempt = Attempt(push.keys, push.done)
+        routes = self._routes(push)
+        first = attempt.first(routes.nodes)
+        attempt.record(first, self._nodes.push(first, push))
+        if push.server is None and (moved := attempt.moved()):
+            try:
+                second = attempt.second(self._directory.resolve(moved).nodes)
+            except StoreUnavailable:
+                return attempt.settle(settled=False)
+            attempt.record(second, self._nodes.push(second, push))
+        return attempt.settle(settled=routes.settled)
+
+    def disconnect(self, keys: Sequence[str]) -> tuple[int, tuple[NodeError, ...]]:
+        """End the sessions of *keys*; gives how many ended and which nodes could not be asked."""
+        answers = self._nodes.disconnect(plan(keys, self._directory.resolve(keys).nodes, {}))
+        errors = tuple(answer for answer in answers.values() if isinstance(answer, NodeError))
+        return sum(answer for answer in answers.values() if isinstance(answer, int)), errors
+
+    def _routes(self, push: Push) -> Routes:
+        if push.server is None:
+            return self._directory.resolve(push.keys)
+        node = find_server(push.server, self._live())
+        if node is None:
+            lately = find_server(push.server, self._lately_live()) is not None
+            raise UnknownServer(push.server, retryable=lately)
+        return Routes(dict.fromkeys(push.keys, (node,)))
+
+    def _live(self) -> tuple[str, ...]:
+        """Name the live nodes; while the store is down, those that were alive when it last answered.
+
+        So pushes to an explicit server flow without the store, and no caller can make a worker dial an address
+        that no node of ours ever announced.
+        """
+        try:
+            live = tuple(info.node for info in self._registry.live())
+        except StoreUnavailable:
+            if not (live := self._lately_live()):
+                raise
+            return live
+        now = self._clock()
+        # A new dict each time: other threads read the old one undisturbed.
+        self._seen = {node: at for node, at in self._seen.items() if now - at < _REMEMBER_S} | dict.fromkeys(live, now)
+        return live
+
+    def _lately_live(self) -> tuple[str, ...]:
+        return tuple(self._seen)

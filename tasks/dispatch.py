@@ -1,0 +1,140 @@
+"""What to send where, and what each answer means for each key.  Pure: no I/O, no clock.
+
+An *attempt* at a push has at most two rounds.  Round one sends each key to the nodes that the directory names.  Where
+a node answers "no session here" the directory was behind: the key is looked up once more, and round two sends it to
+nodes that were not asked yet.  Then every key is settled: it has a :class:`Fate`, or it is left for a later attempt
+because a node could not be reached, or because the store lost its data a moment ago and nodes are still registering.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from proto.errors import NodeError
+from proto.message import Fate, KeyOutcome, Outcome
+
+Holders = Mapping[str, Sequence[str]]
+Answer = Mapping[str, KeyOutcome] | NodeError
+
+_HAS_IT = frozenset({Outcome.DELIVERED, Outcome.DUPLICATE})
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One round: the keys to send to each node."""
+
+    sends: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """How an attempt ended.
+
+    *fates* holds the keys that are finished; *left* the keys for a later attempt, *done* the nodes that have those
+    already; *reasons* says, for a key that is left or failed, what stood in the way.  *sessions* counts hand-overs.
+    """
+
+    fates: Mapping[str, Fate]
+    left: tuple[str, ...]
+    done: Mapping[str, tuple[str, ...]]
+    reasons: Mapping[str, str]
+    sessions: int
+
+
+def plan(keys: Iterable[str], holders: Holders, skip: Mapping[str, Collection[str]]) -> Plan:
+    """Group *keys* by the nodes in *holders*, leaving out for each key the nodes in *skip*."""
+    sends: dict[str, list[str]] = {}
+    for key in keys:
+        for node in holders.get(key, ()):
+            if node not in skip.get(key, ()):
+                sends.setdefault(node, []).append(key)
+    return Plan({node: tuple(its_keys) for node, its_keys in sends.items()})
+
+
+def find_server(server: str, live: Iterable[str]) -> str | None:
+    """Find the live incarnation that a caller's *server* names: ``host:port#boot`` exactly, or ``host:port``."""
+    for node in live:
+        if server in (node, address_of(node)):
+            return node
+    return None
+
+
+def address_of(node: str) -> str:
+    """Give the ``host:port`` at which the incarnation *node* takes gRPC."""
+    return node.partition("#")[0]
+
+
+class Attempt:
+    """One attempt at a push: feed it answers, ask it what is next."""
+
+    def __init__(self, keys: Sequence[str], done: Mapping[str, Collection[str]]) -> None:
+        self._keys = tuple(keys)
+        self._done = done
+        self._answers: dict[str, dict[str, KeyOutcome | NodeError]] = {key: {} for key in keys}
+
+    def first(self, holders: Holders) -> Plan:
+        """Plan round one."""
+        return plan(self._keys, holders, self._done)
+
+    def moved(self) -> tuple[str, ...]:
+        """Name the keys that a node said it does not hold: look them up once more."""
+        return tuple(
+            key
+            for key, answers in self._answers.items()
+            if any(_outcome(answer) is Outcome.NO_SESSION for answer in answers.values())
+        )
+
+    def second(self, holders: Holders) -> Plan:
+        """Plan round two for the moved keys, to nodes that were not asked before."""
+        asked = {key: [*self._done.get(key, ()), *answers] for key, answers in self._answers.items()}
+        return plan(self.moved(), holders, asked)
+
+    def record(self, plan: Plan, answers: Mapping[str, Answer]) -> None:
+        """Take the nodes' answers to *plan*; a node that is missing from them counts as not asked."""
+        for node, keys in plan.sends.items():
+            answer = answers.get(node)
+            if answer is None:
+                continue
+            for key in keys:
+                self._answers[key][node] = answer if isinstance(answer, NodeError) else answer[key]
+
+    def settle(self, *, settled: bool = True) -> Settlement:
+        """Say how each key stands after the last round; not *settled*: the directory may not know every holder yet."""
+        fates: dict[str, Fate] = {}
+        done: dict[str, tuple[str, ...]] = {}
+        reasons: dict[str, str] = {}
+        for key, answers in self._answers.items():
+            errors = [answer for answer in answers.values() if isinstance(answer, NodeError)]
+            if errors:
+                reasons[key] = "; ".join(str(error) for error in errors)
+            elif not settled:
+                reasons[key] = "the store is new and nodes are still registering"
+            if not settled or any(error.retryable for error in errors):
+                has_it = [node for node, answer in answers.items() if _outcome(answer) in _HAS_IT]
+                done[key] = (*self._done.get(key, ()), *has_it)
+            else:
+                fates[key] = self._fate(key, answers.values())
+        sessions = sum(
+            answer.sessions
+            for answers in self._answers.values()
+            for answer in answers.values()
+            if isinstance(answer, KeyOutcome)
+        )
+        return Settlement(fates=fates, left=tuple(done), done=done, reasons=reasons, sessions=sessions)
+
+    def _fate(self, key: str, answers: Iterable[KeyOutcome | NodeError]) -> Fate:
+        outcomes = {_outcome(answer) for answer in answers}
+        if outcomes & _HAS_IT or self._done.get(key):
+            return Fate.DELIVERED
+        for outcome, fate in (
+            (Outcome.SLOW, Fate.SLOW),
+            (Outcome.FILTERED, Fate.FILTERED),
+            (None, Fate.FAILED),  # a node refused
+            (Outcome.EXPIRED, Fate.EXPIRED),
+        ):
+            if outcome in outcomes:
+                return fate
+        return Fate.OFFLINE
+
+
+def _outcome(answer: KeyOutcome | NodeError) -> Outcome | None:
+    return None if isinstance(answer, NodeError) else answer.outcome

@@ -1,0 +1,19 @@
+"""What a worker counts.  Names follow Prometheus' conventions: base units, ``_total`` for counters."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+REGISTRY = CollectorRegistry()
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60)
+
+FATES = Counter("cloudpush_push_fates", "Keys of pushes that ended, by fate.", ["fate"], registry=REGISTRY)
+SESSIONS = Counter("cloudpush_push_sessions", "Hand-overs to sessions, as nodes report them.", registry=REGISTRY)
+RETRIES = Counter("cloudpush_push_retries", "Pushes put back for a later attempt.", registry=REGISTRY)
+DEAD_LETTERS = Counter("cloudpush_dead_letters", "Pushes given up, by reason.", ["reason"], registry=REGISTRY)
+QUEUE_SECONDS = Histogram(
+    "cloudpush_queue_seconds", "From acceptance to a worker's first attempt.", buckets=_SECONDS, registry=REGISTRY
+)
+ATTEMPT_SECONDS = Histogram(
+    "cloudpush_attempt_seconds", "One attempt: look-ups and node calls.", buckets=_SECONDS, registry=REGISTRY
+)
+STORE_UP = Gauge("cloudpush_store_up", "1 while the store answers this worker.", registry=REGISTRY)

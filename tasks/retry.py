@@ -1,0 +1,33 @@
+"""When to try a push again and when to give up.  Pure.
+
+Delays double from one second: whole seconds, since the broker's native delayed delivery counts in them.  Together
+they outlast a node's lease, so that a crashed node's keys have been found elsewhere, or nowhere, before the end.
+"""
+
+from dataclasses import dataclass
+
+LONGEST_DELAY_S = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Try once more in *delay_s* seconds."""
+
+    delay_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """Try no more; *expired* tells a push that ran out of time from one that ran out of attempts."""
+
+    expired: bool
+
+
+def next_step(attempt: int, *, max_attempts: int, now_ms: int, expires_ms: int) -> Again | GiveUp:
+    """Decide after *attempt* failed attempts (0 for the first that just failed)."""
+    if attempt + 1 >= max_attempts:
+        return GiveUp(expired=False)
+    delay_s = min(2**attempt, LONGEST_DELAY_S)
+    if expires_ms and now_ms + delay_s * 1000 >= expires_ms:
+        return GiveUp(expired=True)
+    return Again(delay_s)
