@@ -1,0 +1,81 @@
+"""HTTP body → JSON value, strictly, or the HTTP error that says why not (400, 413, 415).
+
+orjson guards the gate (UTF-8, no NaN, no lone surrogates, no trailing commas).  The value is then built by the standard
+library's parser, because orjson keeps the last of two equal names and turns integers beyond 64 bits into floats: both
+would deliver something else than what was sent.  Refuses to know what the value means.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+from flask import Request
+from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
+
+from proto.errors import FieldProblem
+
+
+class NotJson(BadRequest):
+    """The body is not JSON that means one thing."""
+
+    def __init__(self, detail: str, problems: Sequence[FieldProblem] = ()) -> None:
+        super().__init__(detail)
+        self.problems = tuple(problems)
+
+
+class _Repeated(ValueError):
+    """An object names one member twice."""
+
+
+def read_json(request: Request, max_bytes: int) -> Any:
+    """Give the JSON value that *request* carries."""
+    if request.mimetype != "application/json":
+        raise UnsupportedMediaType("Content-Type must be application/json.")
+    charset = request.mimetype_params.get("charset", "utf-8")
+    if charset.lower() not in ("utf-8", "utf8"):
+        raise UnsupportedMediaType("JSON is UTF-8; no other charset is read.")
+    return parse(read_bytes(request, max_bytes))
+
+
+def read_bytes(request: Request, max_bytes: int) -> bytes:
+    """Give the body as it is, at most *max_bytes*, whether its length was announced or it comes in chunks."""
+    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding not in ("", "identity"):
+        raise UnsupportedMediaType("Compressed bodies are not read: send no Content-Encoding.")
+    too_large = RequestEntityTooLarge(f"The body must be at most {max_bytes} bytes.")
+    if (request.content_length or 0) > max_bytes:
+        raise too_large
+    parts: list[bytes] = []
+    left = max_bytes + 1
+    while left and (part := request.stream.read(left)):
+        parts.append(part)
+        left -= len(part)
+    if not left:
+        raise too_large
+    return b"".join(parts)
+
+
+def parse(raw: bytes) -> Any:
+    """Parse *raw*, or raise NotJson."""
+    try:
+        orjson.loads(raw)
+        return json.loads(raw.decode(), object_pairs_hook=_without_repeats)
+    except orjson.JSONDecodeError as error:
+        raise NotJson(f"The body is not JSON: {error}.") from error
+    except _Repeated as error:
+        name = str(error)
+        raise NotJson("The body names one member twice.", [FieldProblem(name, "occurs twice in one object")]) from error
+    except RecursionError as error:
+        raise NotJson("The body is nested too deeply.") from error
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise _Repeated(name[:64])
+            seen.add(name)
+    return members

@@ -1,0 +1,42 @@
+"""Who may call what: one decision, made before any endpoint runs.
+
+With an API key set, everything but the open routes wants it.  Without one, the process listens on loopback only
+(app/wsgi.py sees to that), and what is left to refuse is a web page that talks to loopback from the user's browser.
+Refuses to read bodies and to know what the call does.
+"""
+
+import hmac
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+from werkzeug.datastructures import Headers
+
+from proto.errors import Refused
+
+_SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
+_BEARER = "bearer "
+
+
+def check_caller(api_key: SecretStr | None, *, method: str, open_route: bool, headers: Headers) -> None:
+    """Return when the call is allowed; raise Refused with code ``unauthenticated`` or ``cross-origin``."""
+    if method not in _SAFE and (origin := headers.get("Origin")) is not None and not _same_site(origin, headers):
+        raise Refused("cross-origin", "A page of another origin may not call this; its Origin is not this Host.")
+    if api_key is None or open_route:
+        return
+    if not hmac.compare_digest(_shown_key(headers).encode(), api_key.get_secret_value().encode()):
+        raise Refused("unauthenticated", "Send the API key as Authorization: Bearer, or as X-API-Key.")
+
+
+def _shown_key(headers: Headers) -> str:
+    authorization = headers.get("Authorization", "")
+    if authorization.lower().startswith(_BEARER):
+        return authorization[len(_BEARER) :].strip()
+    return headers.get("X-API-Key", "")
+
+
+def _same_site(origin: str, headers: Headers) -> bool:
+    try:
+        place = urlsplit(origin).netloc
+    except ValueError:
+        return False
+    return bool(place) and place.lower() == headers.get("Host", "").lower()

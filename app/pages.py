@@ -1,0 +1,49 @@
+"""The page and the API reference: files that `make page` builds into app/static.  Refuses to render anything."""
+
+from pathlib import Path
+
+from flask import Response, send_from_directory
+from werkzeug.exceptions import NotFound, ServiceUnavailable
+
+from app.routes import Answer, Route
+
+_TAG = "page"
+_HTML = "text/html; charset=utf-8"
+STATIC = Path(__file__).parent / "static"
+
+
+class Pages:
+    """The endpoints; *folder* holds index.html, docs.html and assets/."""
+
+    def __init__(self, folder: Path = STATIC) -> None:
+        self._folder = folder
+
+    def index(self) -> Response:
+        """Serve the page."""
+        return self._page("index.html")
+
+    def docs(self) -> Response:
+        """Serve the API reference; the page shows it where there is no file of its own."""
+        return self._page("docs.html" if (self._folder / "docs.html").is_file() else "index.html")
+
+    def asset(self, name: str) -> Response:
+        """Serve a part of them; names carry a hash of their content, so they may be kept."""
+        return send_from_directory(self._folder / "assets", name, max_age=31_536_000)
+
+    def _page(self, name: str) -> Response:
+        try:
+            response = send_from_directory(self._folder, name, max_age=0)
+        except NotFound:
+            raise ServiceUnavailable("The page is not built: run make page.") from None
+        response.content_type = _HTML
+        return response
+
+    def routes(self) -> tuple[Route, ...]:
+        """List the endpoints."""
+        html = {200: Answer("HTML.", media_type=_HTML)}
+        file = {200: Answer("The file.", media_type="*/*")}
+        return (
+            Route("GET", "/", self.index, "The page", _TAG, html, (503,), open=True),
+            Route("GET", "/docs", self.docs, "API reference", _TAG, html, (503,), open=True),
+            Route("GET", "/assets/<path:name>", self.asset, "Parts of the page", _TAG, file, (404,), open=True),
+        )

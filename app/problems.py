@@ -1,0 +1,116 @@
+"""Our errors → HTTP: one table, RFC 9457 bodies.
+
+Refuses to show callers what only we should see: texts of unexpected errors go to the log, never to the wire.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+
+import structlog
+from flask import Flask, Response, request
+from werkzeug.exceptions import HTTPException
+
+from app.answers import answer, enveloped, speaks_im
+from app.body import NotJson
+from proto.errors import (
+    BrokerUnavailable,
+    CloudpushError,
+    FieldProblem,
+    InvalidPush,
+    Refused,
+    StoreUnavailable,
+    UnknownServer,
+)
+
+PROBLEM_JSON = "application/problem+json"
+RETRY_AFTER_S = 1
+
+log = structlog.get_logger(__name__)
+
+
+class NoNode(CloudpushError):
+    """No node could take a browser now."""
+
+    retryable = True
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How one kind of error looks to callers."""
+
+    status: int
+    slug: str
+    title: str
+
+
+KINDS: dict[type[CloudpushError], Kind] = {
+    InvalidPush: Kind(422, "invalid-fields", "The request has fields at fault"),
+    BrokerUnavailable: Kind(503, "broker-unavailable", "The broker cannot take it now"),
+    StoreUnavailable: Kind(503, "store-unavailable", "The store does not answer now"),
+    UnknownServer: Kind(404, "unknown-server", "No live node has that name"),
+    NoNode: Kind(503, "no-node", "No node can take a browser now"),
+}
+REFUSALS: dict[str, Kind] = {
+    "unauthenticated": Kind(401, "unauthenticated", "An API key is needed"),
+    "cross-origin": Kind(403, "cross-origin", "Another site's page may not do this"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One error answer, whichever form it takes."""
+
+    status: int
+    slug: str
+    title: str
+    detail: str
+    errors: Sequence[FieldProblem] = ()
+    headers: Sequence[tuple[str, str]] = ()
+
+    def response(self, *, im: bool) -> Response:
+        """Give it as problem+json, or in im-cloud's envelope."""
+        errors = [{"field": problem.field, "message": problem.message} for problem in self.errors]
+        if im:
+            made = enveloped(errors or None, code=self.status, msg=self.detail, status=self.status)
+        else:
+            kind = f"urn:cloudpush:{self.slug}" if self.slug else "about:blank"
+            body = {"type": kind, "title": self.title, "status": self.status, "detail": self.detail, "errors": errors}
+            made = answer(body, self.status)
+            made.content_type = PROBLEM_JSON
+        for name, value in self.headers:
+            made.headers[name] = value
+        return made
+
+
+def problem_of(error: Exception) -> Problem:
+    """Find what callers may know of *error*."""
+    if isinstance(error, HTTPException):
+        return _http_problem(error)
+    if isinstance(error, Refused) and (kind := REFUSALS.get(error.code)):
+        headers = [("WWW-Authenticate", 'Bearer realm="cloudpush"')] if kind.status == HTTPStatus.UNAUTHORIZED else []
+        return Problem(kind.status, kind.slug, kind.title, error.message, headers=headers)
+    if kind := KINDS.get(type(error)):  # type: ignore[arg-type]
+        retry = [("Retry-After", str(RETRY_AFTER_S))] if kind.status == HTTPStatus.SERVICE_UNAVAILABLE else []
+        errors = error.problems if isinstance(error, InvalidPush) else ()
+        return Problem(kind.status, kind.slug, kind.title, str(error), errors, retry)
+    return Problem(500, "", "Internal Server Error", "A fault of ours; it is in the log.")
+
+
+def _http_problem(error: HTTPException) -> Problem:
+    status = error.code or 500
+    headers = [(name, value) for name, value in error.get_headers() if name in ("Allow", "Retry-After", "Location")]
+    errors = error.problems if isinstance(error, NotJson) else ()
+    return Problem(status, "", HTTPStatus(status).phrase, error.description or "", errors, headers)
+
+
+def register(app: Flask) -> None:
+    """Make *app* answer every error this way."""
+
+    def handle(error: Exception) -> Response:
+        problem = problem_of(error)
+        if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+            log.error("unexpected_error", exc_info=error, path=request.path)
+        return problem.response(im=speaks_im(request.path))
+
+    app.register_error_handler(Exception, handle)

@@ -1,0 +1,114 @@
+"""The HTTP server: waitress on one socket, with our error bodies, and an end that breaks no request off.
+
+Why waitress: docs/adr/0002.  It hands a request to a thread only once all of it has arrived, so slow clients hold no
+threads.  Refuses to know what is served.
+"""
+
+import socket
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+
+import waitress.server
+from waitress import wasyncore
+from waitress.channel import HTTPChannel
+from waitress.task import ErrorTask
+
+from app.answers import speaks_im
+from app.problems import Problem
+from app.settings import WebSettings
+
+_BACKLOG = 1024
+_MAX_HEADER_BYTES = 32_768
+_MAX_CONNECTIONS = 2000
+_IDLE_S = 75
+_TURN_S = 0.05
+
+
+class _ProblemTask(ErrorTask):  # type: ignore[misc]
+    """What waitress answers itself (a malformed or too large request), as problem+json instead of text."""
+
+    def execute(self) -> None:
+        error = self.request.error
+        # waitress answers 501 to a transfer coding that it does not know; the fault is the caller's.
+        code = 400 if error.code == HTTPStatus.NOT_IMPLEMENTED else error.code
+        problem = Problem(code, "", HTTPStatus(code).phrase, f"{error.body}".strip() or error.reason)
+        response = problem.response(im=speaks_im(getattr(self.request, "path", "")))
+        body = response.get_data()
+        self.status = f"{code} {HTTPStatus(code).phrase}"
+        self.response_headers.append(("Content-Type", response.content_type))
+        self.set_close_on_finish()
+        self.content_length = len(body)
+        self.write(body)
+
+
+class _Channel(HTTPChannel):  # type: ignore[misc]
+    error_task_class = _ProblemTask
+
+    def idle(self) -> bool:
+        """Tell whether nothing is being received, served or sent."""
+        return not self.requests and self.request is None and not self.total_outbufs_len
+
+
+class Server:
+    """Listens from the moment it is made; serves in :meth:`run` until :meth:`stop`."""
+
+    def __init__(self, app: Callable[..., Any], settings: WebSettings) -> None:
+        self._shutdown_s = settings.shutdown_s
+        self._stopping = False
+        self._map: dict[int, Any] = {}
+        self._server = waitress.server.create_server(
+            app,
+            map=self._map,
+            sockets=[_listening(settings.web_host, settings.web_port)],
+            threads=settings.web_threads,
+            backlog=_BACKLOG,
+            connection_limit=_MAX_CONNECTIONS,
+            channel_timeout=_IDLE_S,
+            max_request_header_size=_MAX_HEADER_BYTES,
+            max_request_body_size=settings.max_body_bytes + 1,  # the largest that waitress takes is one less
+            clear_untrusted_proxy_headers=False,  # nothing here reads them, and each request would pay
+            ident=None,
+        )
+        self._server.channel_class = _Channel
+
+    @property
+    def port(self) -> int:
+        """The port in use, where 0 was asked for."""
+        return int(self._server.effective_port)
+
+    def run(self) -> None:
+        """Serve; returns after :meth:`stop`, once every request in progress is answered or `shutdown_s` is over."""
+        while not self._stopping:
+            self._turn(1.0)
+        self._drain()
+        self._server.task_dispatcher.shutdown(cancel_pending=True, timeout=1)
+        wasyncore.close_all(self._map)
+
+    def stop(self) -> None:
+        """End :meth:`run`.  May be called from a signal handler or any thread."""
+        self._stopping = True
+        self._server.pull_trigger()
+
+    def _drain(self) -> None:
+        wasyncore.dispatcher.close(self._server)  # only the listening socket: new connections are refused
+        deadline = time.monotonic() + self._shutdown_s
+        while time.monotonic() < deadline:
+            self._turn(_TURN_S)
+            for channel in list(self._server.active_channels.values()):
+                if channel.idle():
+                    channel.handle_close()
+            if not self._server.active_channels:
+                return
+
+    def _turn(self, timeout_s: float) -> None:
+        wasyncore.loop(timeout=timeout_s, use_poll=True, map=self._map, count=1)
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    sock = socket.socket(family, kind, protocol)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind(address)
+    return sock

@@ -1,0 +1,36 @@
+"""Settings of the logic tier, read once by app/wsgi.py and handed down."""
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class WebSettings(BaseSettings):
+    """Where the REST interface listens, who may call it, and how much it takes."""
+
+    model_config = SettingsConfigDict(env_prefix="CLOUDPUSH_", frozen=True)
+
+    web_host: str = Field(default="127.0.0.1", description="Address to listen on. Without an API key: loopback only.")
+    web_port: int = Field(default=8000, ge=0, le=65535, description="Port of REST, /metrics, /docs and the page.")
+    web_threads: int = Field(default=32, ge=1, le=1024, description="Requests served at the same time.")
+    api_key: SecretStr | None = Field(
+        default=None,
+        min_length=16,
+        description="Callers show it as `Authorization: Bearer` or `X-API-Key`. Unset: everyone on loopback may call.",
+    )
+    confirm_deadline_s: float = Field(
+        default=1.5, gt=0, le=1.9, description="Longest wait for the broker's confirm before a push gets 503."
+    )
+    max_waiting: int = Field(
+        default=4096, ge=1, description="Pushes that may wait for the broker at a time; one more gets 503 at once."
+    )
+    shutdown_s: float = Field(default=5.0, gt=0, description="How long a stopping process waits for open requests.")
+    max_body_bytes: int = Field(default=1_048_576, ge=1024, description="Largest request body; more gets 413.")
+    max_message_bytes: int = Field(default=65_536, ge=1, description="Largest `msg`, as encoded JSON.")
+    max_targets: int = Field(default=1000, ge=1, description="Most keys, members and rooms of one push, in all.")
+    default_ttl_s: int = Field(default=60, ge=1, le=86_400, description="Life of a push that names no `ttl_s`.")
+    store_watch_s: float = Field(default=0.5, gt=0, description="How often the store is asked whether it is up.")
+    probe_fresh_s: float = Field(
+        default=10.0, gt=0, description="A node whose last push to itself is older gets no new browsers."
+    )
+    flower_url: str = Field(default="http://127.0.0.1:5555", description="Where the page links for the task monitor.")
+    log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR.")

@@ -1,0 +1,122 @@
+"""Entry point of the logic tier: ``python -m app.wsgi``.  Reads settings, starts the threads, serves until SIGTERM.
+
+Exit codes: 0 after SIGTERM or SIGINT, 2 when the settings forbid to start.  One process: its metrics are in one place,
+and its one broker connection carries the pushes of all its threads.
+"""
+
+import ipaddress
+import signal
+import sys
+from functools import partial
+
+import structlog
+from pydantic import ValidationError
+
+from app.broker import Broker
+from app.commit import Committer, Intake, State
+from app.factory import Parts, create_app
+from app.metrics import Metrics
+from app.publisher import Publisher
+from app.server import Server
+from app.settings import WebSettings
+from app.watch import StoreWatch
+from proto import log as logs
+from store.connection import connect, ping
+from store.directory import RedisDirectory
+from store.registry import Registry
+from store.settings import StoreSettings
+
+EXIT_MISCONFIGURED = 2
+
+log = structlog.get_logger(__name__)
+
+
+def main() -> int:
+    """Run the logic tier; gives the exit code."""
+    try:
+        settings, store_settings = WebSettings(), StoreSettings()
+    except ValidationError as error:
+        return _misconfigured(str(error))
+    if (flaw := bind_flaw(settings)) is not None:
+        return _misconfigured(flaw)
+    logs.configure("logic", level=settings.log_level)
+    serve(settings, store_settings)
+    return 0
+
+
+def bind_flaw(settings: WebSettings) -> str | None:
+    """Say why the process must not listen where it is told to: without an API key it serves loopback only."""
+    if settings.api_key is not None or _is_loopback(settings.web_host):
+        return None
+    return (
+        f"CLOUDPUSH_WEB_HOST is {settings.web_host}, which others can reach, and there is no API key. "
+        "Set CLOUDPUSH_API_KEY (16 characters or more), or CLOUDPUSH_WEB_HOST=127.0.0.1."
+    )
+
+
+def serve(settings: WebSettings, store_settings: StoreSettings) -> None:
+    """Serve until SIGTERM or SIGINT; then answer what is in progress, and see every push confirmed or refused."""
+    from tasks.celery import app as celery_app
+
+    client = connect(store_settings)
+    registry = Registry(client, store_settings)
+    watch = StoreWatch(partial(ping, client), settings.store_watch_s)
+    committer, publisher, metrics = *make_committer(settings), Metrics()
+    metrics.watch(
+        inflight=lambda: publisher.in_flight,
+        broker_up=lambda: committer.state is State.UP,
+        store_up=watch.is_up,
+    )
+    parts = Parts(
+        committer=committer,
+        form_task=celery_app.amqp.as_task_v2,
+        directory=RedisDirectory(client, store_settings, registry),
+        registry=registry,
+        store_is_up=watch.is_up,
+        broker_state=lambda: committer.state,
+        metrics=metrics,
+    )
+    server = Server(create_app(settings, parts), settings)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: server.stop())
+    watch.start()
+    committer.start()
+    log.info("serving", host=settings.web_host, port=server.port)
+    server.run()
+    committer.close(settings.shutdown_s)
+    watch.stop(settings.shutdown_s)
+    log.info("stopped")
+
+
+def make_committer(settings: WebSettings) -> tuple[Committer, Publisher]:
+    """Make the way to the broker that celeryconfig.py names; starts nothing."""
+    intake = Intake(settings.max_waiting)
+    publisher = Publisher(_broker(), intake, stall_s=settings.confirm_deadline_s, max_in_flight=settings.max_waiting)
+    return Committer(intake, publisher), publisher
+
+
+def _broker() -> Broker:
+    import celeryconfig
+    from app.embedded import EmbeddedBroker
+    from app.rabbit import RabbitBroker
+
+    declare = [celeryconfig.dead_queue, *celeryconfig.push_queues.values()]
+    if celeryconfig.settings.on_rabbitmq:
+        return RabbitBroker(celeryconfig.broker_url, declare)
+    return EmbeddedBroker(celeryconfig.broker_url, celeryconfig.broker_transport_options, declare)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _misconfigured(message: str) -> int:
+    sys.stderr.write(f"cloudpush logic: {message}\n")
+    return EXIT_MISCONFIGURED
+
+
+if __name__ == "__main__":
+    sys.exit(main())
