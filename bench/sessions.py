@@ -35,7 +35,7 @@ class Session:
 
     def _read(self) -> None:
         try:
-            while packet := self._socket.recv():
+            while packet := str(self._socket.recv()):
                 now = time.perf_counter()
                 if packet == "2":
                     self._socket.send("3")

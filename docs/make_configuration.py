@@ -72,7 +72,7 @@ def main() -> int:
     if "--check" not in sys.argv:
         _TARGET.write_text(page(), encoding="utf-8")
     elif not _TARGET.exists() or _TARGET.read_text(encoding="utf-8") != page():
-        print("docs/configuration.md is stale: make docs-configuration", file=sys.stderr)  # noqa: T201
+        print("docs/configuration.md is stale: make docs-configuration", file=sys.stderr)
         return 1
     return 0
 

@@ -1,4 +1,4 @@
-"""A stock python-socketio node that hears of emits through Redis: ``python -m bench.peers.redis_manager_node PORT URL``."""
+"""A stock python-socketio node that hears of emits through Redis.  Arguments: port, Redis URL."""
 
 import sys
 
@@ -15,7 +15,7 @@ def main() -> None:
     port, redis_url = int(sys.argv[1]), sys.argv[2]
     sio = socketio.Server(async_mode="eventlet", client_manager=socketio.RedisManager(redis_url))
 
-    @sio.event
+    @sio.event  # type: ignore[untyped-decorator]
     def connect(sid: str, _environ: object, auth: dict[str, str]) -> None:
         sio.enter_room(sid, auth["key"])
         sio.start_background_task(sio.emit, "ready", {}, to=sid)
