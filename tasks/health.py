@@ -81,5 +81,5 @@ class _Quiet(WSGIRequestHandler):
 
 
 def _json(start_response: Callable[..., Any], status: str, body: Any) -> list[bytes]:
-    start_response(status, _JSON)
+    start_response(status, list(_JSON))  # wsgiref adds Content-Length to the very list that it is given
     return [orjson.dumps(body)]

@@ -40,7 +40,7 @@ main.add_command(listen)
 @click.option("--all", "everyone", is_flag=True, help="To every session.")
 @click.option("--op", type=int, help="Operation number of the message; 9 if not given.")
 @click.option("--priority", type=click.Choice(_PRIORITIES), help="Which queue it takes; normal if not given.")
-@click.option("--ttl-s", type=float, help="Seconds after which it is not worth delivering any more.")
+@click.option("--ttl-s", type=int, help="Seconds after which it is not worth delivering any more.")
 @click.option("--server", help="Straight to this node (host:port or host:port#boot), without asking the directory.")
 @connection_options
 def push(message: str, url: str, api_key: str | None, as_json: bool, **asked: Any) -> None:
