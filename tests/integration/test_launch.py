@@ -1,6 +1,7 @@
 """`make run`: what it starts it ends, what it keeps it finds again, and it says what stands in its way."""
 
 import os
+import re
 import signal
 import socket
 import time
@@ -83,8 +84,11 @@ def test_the_end_of_the_embedded_valkey_ends_the_run_by_name(launch: Launch) -> 
 
 def test_nothing_outlives_a_killed_starter(launch: Launch) -> None:
     launch.start()
+    sockets = [found[1] for command in launch.left().values() if (found := re.search(r"unixsocket:(\S+)", command))]
+    assert [Path(name).is_socket() for name in sockets] == [True]
     os.kill(launch.child.pid, signal.SIGKILL)
     until(lambda: launch.left() == {}, 15, "the end of all that was started")
+    assert not Path(sockets[0]).parent.exists()
 
 
 @pytest.mark.parametrize("shell", ["exec", ""])
