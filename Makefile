@@ -23,6 +23,7 @@ run: venv page ## start everything in the foreground; ends with a line `ready:`;
 	@exec python -m launch
 
 test: venv-dev provision page ## everything: provides RabbitMQ, Redis and Chromium when root on Debian, then runs all suites
+	@if [ -f page/package.json ]; then cd page && npm run --silent test; fi
 	@python -m pytest
 
 test-fast: venv-dev ## only the tests that need no service

@@ -66,7 +66,9 @@ class LaunchSettings(BaseSettings):
     drain_s: float = Field(default=2.0, ge=0, le=4, description="How long stopping nodes say goodbye to browsers.")
     ready_s: float = Field(default=180.0, gt=0, description="Longest wait until everything is ready.")
     api_key: SecretStr | None = Field(default=None, description="See the web tier. Unset: anonymous callers.")
-    token_secret: SecretStr | None = Field(default=None, description="See the cloud tier. Unset: anonymous browsers.")
+    client_jwt_secret: SecretStr | None = Field(
+        default=None, description="See the cloud tier. Unset: anonymous browsers."
+    )
 
     @property
     def needs_valkey(self) -> bool:

@@ -74,7 +74,7 @@ class Child:
         self.name = name
         self.argv = list(argv)
         self.log = log
-        self._env = dict(os.environ if env is None else env)
+        self._env = os.environ if env is None else env  # read at each start
         self._cwd = cwd
         self._process: subprocess.Popen[bytes] | None = None
 
