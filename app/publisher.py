@@ -121,6 +121,8 @@ class Publisher(threading.Thread):
                     handover.fail(word.verdict.value)
         if words:
             self._progress = self._clock()
+        if any(word.verdict is Verdict.UNROUTABLE for word in words):
+            raise BrokerUnavailable("a queue is missing; the next connection declares it")
 
     def _tags(self, word: Settled) -> list[int]:
         return list(takewhile(lambda tag: tag <= word.tag, self._in_flight)) if word.multiple else [word.tag]
