@@ -15,7 +15,6 @@ from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMe
 
 from proto.errors import FieldProblem
 
-
 # Far beyond what a push may hold (app/requests.py), far below where the parsers' recursion ends.
 _MAX_DEPTH = 200
 

@@ -25,7 +25,7 @@ class Kept:
     messages: list[TaskMessage] = field(default_factory=list)
     down: str = ""
 
-    def commit(self, message: TaskMessage, timeout_s: float) -> None:
+    def commit(self, message: TaskMessage, timeout_s: float) -> None:  # noqa: ARG002 - the confirm is instant
         if self.down:
             raise BrokerUnavailable(self.down)
         self.messages.append(message)
@@ -78,6 +78,10 @@ class Web:
         sent = {"Content-Type": "application/json", **{name.replace("_", "-"): text for name, text in headers.items()}}
         return self.app.test_client().post(path, data=raw, headers=sent)
 
+    def call(self, method: str, path: str, **options: Any) -> Any:
+        """Make any call, as Flask's test client does."""
+        return self.app.test_client().open(path, method=method, **options)
+
     def get(self, path: str, **headers: str) -> Any:
         """Read *path*."""
         sent = {name.replace("_", "-"): text for name, text in headers.items()}
@@ -103,6 +107,4 @@ def make_web(pages: Path | None = None, **settings: Any) -> Web:
 
 
 def _defaults() -> Mapping[str, Any]:
-    return {
-        name: setting.get_default(call_default_factory=True) for name, setting in WebSettings.model_fields.items()
-    }
+    return {name: setting.get_default(call_default_factory=True) for name, setting in WebSettings.model_fields.items()}

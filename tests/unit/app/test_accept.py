@@ -75,13 +75,12 @@ def test_keys_in_paths_may_hold_anything_that_keys_may(key: str) -> None:
 
 def test_disconnecting_names_a_faulty_key_and_needs_store_and_broker() -> None:
     web = make_web()
-    client = web.app.test_client()
-    response = client.delete(f"/v1/keys/{'k' * 300}/sessions")
+    response = web.call("DELETE", f"/v1/keys/{'k' * 300}/sessions")
     assert (response.status_code, response.json["errors"][0]["field"]) == (422, "key")
     web.store.down = True
-    assert client.delete("/v1/keys/a/sessions").status_code == 503
+    assert web.call("DELETE", "/v1/keys/a/sessions").status_code == 503
     web.store.down, web.kept.down = False, "gone"
-    assert client.delete("/v1/keys/a/sessions").status_code == 503
+    assert web.call("DELETE", "/v1/keys/a/sessions").status_code == 503
     assert web.kept.messages == []
 
 
@@ -94,7 +93,7 @@ def test_disconnecting_names_a_faulty_key_and_needs_store_and_broker() -> None:
     ],
 )
 def test_what_is_not_in_this_release_says_so(method: str, path: str, what: str) -> None:
-    response = make_web().app.test_client().open(path, method=method)
+    response = make_web().call(method, path)
     assert response.status_code == 404
     assert what in response.json["detail"]
 
@@ -126,6 +125,8 @@ def test_a_fault_of_ours_is_a_500_that_tells_nothing() -> None:
     assert (response.status_code, response.json["detail"]) == (500, "A fault of ours; it is in the log.")
 
 
-@pytest.mark.parametrize(("path", "im"), [("/im/push/all", True), ("/health", True), ("/health/live", False), ("/v1", False)])
+@pytest.mark.parametrize(
+    ("path", "im"), [("/im/push/all", True), ("/health", True), ("/health/live", False), ("/v1", False)]
+)
 def test_im_clouds_callers_are_known_by_their_paths(path: str, im: bool) -> None:
     assert speaks_im(path) is im

@@ -27,7 +27,7 @@ def _nested(depth: int) -> Any:
     return value
 
 
-# name: (what is sent, status, errors)
+# By name: what is sent, and the errors it gets.
 _FIELDS: dict[str, tuple[Any, Errors]] = {
     "array": ([], [("", "must be a JSON object")]),
     "string": ("push", [("", "must be a JSON object")]),
@@ -49,7 +49,10 @@ _FIELDS: dict[str, tuple[Any, Errors]] = {
     "key with newline": ({"keys": ["a\nb"], "msg": 1}, [("keys[0]", _CONTROL)]),
     "key with NUL": ({"keys": ["a\0"], "msg": 1}, [("keys[0]", _CONTROL)]),
     "key with blanks": ({"keys": [" a"], "msg": 1}, [("keys[0]", _SURROUNDED)]),
-    "key is all": ({"keys": ["all"], "msg": 1}, [("keys[0]", "'all' is reserved: to reach every session, say all: true")]),
+    "key is all": (
+        {"keys": ["all"], "msg": 1},
+        [("keys[0]", "'all' is reserved: to reach every session, say all: true")],
+    ),
     "key mid:": ({"keys": ["mid:1"], "msg": 1}, [("keys[0]", "the prefix 'mid:' is reserved: use mids")]),
     "key room:": ({"keys": ["room:a"], "msg": 1}, [("keys[0]", "the prefix 'room:' is reserved: use rooms")]),
     "key probe:": ({"keys": ["probe:a"], "msg": 1}, [("keys[0]", "the prefix 'probe:' is reserved")]),
@@ -185,7 +188,13 @@ def test_what_is_not_json_is_a_bad_request(name: str) -> None:
 
 @pytest.mark.parametrize(
     "content_type",
-    ["", "text/plain", "application/x-www-form-urlencoded", "application/problem+json", "application/json; charset=utf-16"],
+    [
+        "",
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "application/problem+json",
+        "application/json; charset=utf-16",
+    ],
 )
 def test_only_json_in_utf_8_is_read(content_type: str) -> None:
     web = make_web()

@@ -84,11 +84,11 @@ def test_reading_is_not_bound_to_an_origin() -> None:
         ("127.0.0.2", None, True),
         ("::1", None, True),
         ("localhost", None, True),
-        ("0.0.0.0", None, False),
+        ("0.0.0.0", None, False),  # noqa: S104
         ("::", None, False),
         ("192.0.2.1", None, False),
         ("example.com", None, False),
-        ("0.0.0.0", _KEY, True),
+        ("0.0.0.0", _KEY, True),  # noqa: S104
     ],
 )
 def test_without_an_api_key_only_loopback_is_bound(host: str, api_key: str | None, allowed: bool) -> None:

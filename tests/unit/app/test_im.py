@@ -8,7 +8,7 @@ from tests.parts.web import Web, make_web
 
 
 def _form(web: Web, path: str, data: Any) -> Any:
-    return web.app.test_client().post(path, data=data)
+    return web.call("POST", path, data=data)
 
 
 @pytest.mark.parametrize(
@@ -27,8 +27,7 @@ def _form(web: Web, path: str, data: Any) -> Any:
 def test_forms_and_queries_become_the_same_push(path: str, fields: dict[str, Any], keys: list[str], way: str) -> None:
     web = make_web()
     sent = {**fields, "operation": "1000", "msg": '{"a":1}', "server": "h:9500"}
-    client = web.app.test_client()
-    response = client.post(path, data=sent) if way == "form" else client.post(path, query_string=sent)
+    response = web.call("POST", path, **{"data" if way == "form" else "query_string": sent})
     (payload,) = web.kept.payloads
     assert (response.status_code, response.json["code"], response.json["msg"]) == (200, 0, "ok")
     assert response.json["data"] == {"push_id": payload["push_id"], "status": "accepted"}
@@ -61,7 +60,9 @@ def test_json_keeps_the_message_as_json_and_operation_is_9_if_absent() -> None:
         ("/im/push/room", {"msg": "x", "room": "r" * 300}, [("room", "must be at most 251 bytes, not 300")]),
     ],
 )
-def test_errors_name_the_fields_as_these_callers_know_them(path: str, fields: Any, errors: list[tuple[str, str]]) -> None:
+def test_errors_name_the_fields_as_these_callers_know_them(
+    path: str, fields: Any, errors: list[tuple[str, str]]
+) -> None:
     web = make_web()
     response = _form(web, path, fields)
     named = [(error["field"], error["message"]) for error in response.json["data"]]
@@ -100,9 +101,9 @@ def test_a_broker_that_is_away_is_503_in_the_envelope() -> None:
 
 
 def test_wrong_paths_and_methods_wear_the_envelope_too() -> None:
-    client = make_web().app.test_client()
-    assert client.get("/im/nothing").json["code"] == 404
-    assert client.get("/im/push/all").json["code"] == 405
+    web = make_web()
+    assert web.get("/im/nothing").json["code"] == 404
+    assert web.get("/im/push/all").json["code"] == 405
 
 
 def test_health_tells_what_is_down_in_the_envelope() -> None:

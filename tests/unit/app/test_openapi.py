@@ -96,5 +96,11 @@ def test_a_built_page_is_served_and_nothing_beside_it(tmp_path: Path) -> None:
     assert web.get("/").content_type == "text/html; charset=utf-8"
     asset = web.get("/assets/main-1a2b.js")
     assert (asset.text, asset.cache_control.max_age) == ("1", 31_536_000)
-    for path in ("/assets/../index.html", "/assets/../../secret", "/assets/%2e%2e/index.html", "/assets/none.js", "/static/x"):
+    for path in (
+        "/assets/../index.html",
+        "/assets/../../secret",
+        "/assets/%2e%2e/index.html",
+        "/assets/none.js",
+        "/static/x",
+    ):
         assert web.get(path).status_code == 404

@@ -51,7 +51,8 @@ def test_keys_of_every_form_are_counted(web: Web) -> None:
 
 
 @pytest.mark.parametrize(
-    ("query", "field"), [("", "key"), ("?key=", "key[0]"), ("?key=a&key=%0A", "key[1]"), ("?key=" + "k" * 257, "key[0]")]
+    ("query", "field"),
+    [("", "key"), ("?key=", "key[0]"), ("?key=a&key=%0A", "key[1]"), ("?key=" + "k" * 257, "key[0]")],
 )
 def test_faulty_keys_are_named(web: Web, query: str, field: str) -> None:
     response = web.get(f"/v1/online/keys{query}")
