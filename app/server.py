@@ -13,6 +13,7 @@ from typing import Any
 import waitress.server
 from waitress import wasyncore
 from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.task import ErrorTask
 
 from app.answers import speaks_im
@@ -43,8 +44,17 @@ class _ProblemTask(ErrorTask):  # type: ignore[misc]
         self.write(body)
 
 
+class _Parser(HTTPRequestParser):  # type: ignore[misc]
+    def parse_header(self, header_plus: bytes) -> None:
+        try:
+            super().parse_header(header_plus)
+        except ValueError as error:  # of urlsplit, on an address like http://[/: waitress would just hang up
+            raise ParsingError("The request target is malformed") from error
+
+
 class _Channel(HTTPChannel):  # type: ignore[misc]
     error_task_class = _ProblemTask
+    parser_class = _Parser
 
     def idle(self) -> bool:
         """Tell whether nothing is being received, served or sent."""
@@ -67,7 +77,8 @@ class Server:
             connection_limit=_MAX_CONNECTIONS,
             channel_timeout=_IDLE_S,
             max_request_header_size=_MAX_HEADER_BYTES,
-            max_request_body_size=settings.max_body_bytes + 1,  # the largest that waitress takes is one less
+            # waitress counts what frames the chunks, too; the exact limit is app/body.py's.
+            max_request_body_size=2 * settings.max_body_bytes + _MAX_HEADER_BYTES,
             clear_untrusted_proxy_headers=False,  # nothing here reads them, and each request would pay
             ident=None,
         )
@@ -88,8 +99,9 @@ class Server:
 
     def stop(self) -> None:
         """End :meth:`run`.  May be called from a signal handler or any thread."""
-        self._stopping = True
-        self._server.pull_trigger()
+        if not self._stopping:
+            self._stopping = True
+            self._server.pull_trigger()
 
     def _drain(self) -> None:
         wasyncore.dispatcher.close(self._server)  # only the listening socket: new connections are refused
