@@ -20,10 +20,10 @@ from proto.message import (
 )
 from proto.queues import Priority
 
-_TEXT = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=20)
+_TEXT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
 _KEYS = st.lists(_TEXT, min_size=1, max_size=5, unique=True)
 _JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(st.characters(exclude_categories=("Cs",))),
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(st.characters(codec="utf-8")),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_TEXT, inner, max_size=3),
     max_leaves=8,
 )
