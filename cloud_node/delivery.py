@@ -48,7 +48,7 @@ class Deliverer:
         if it.expires_ms and self._now_ms() >= it.expires_ms:
             return dict.fromkeys(it.keys, KeyOutcome(Outcome.EXPIRED))
         reached: set[Session] = set()
-        return {key: self._to_key(it, key, reached) for key in it.keys}
+        return {key: self._to_key(it, key, reached) for key in dict.fromkeys(it.keys)}
 
     def _to_key(self, it: Delivery, key: str, reached: set[Session]) -> KeyOutcome:
         if key in self._own_keys:

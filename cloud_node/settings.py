@@ -6,6 +6,7 @@ from pydantic import AliasChoices, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+ANY_ADDRESS = frozenset({"0.0.0.0", "::"})  # noqa: S104
 
 
 class CloudSettings(BaseSettings):
@@ -66,6 +67,11 @@ class CloudSettings(BaseSettings):
                     f"without secrets a node listens on loopback only: to listen on {self.node_host}, "
                     f"set {' and '.join(missing)}"
                 )
+        if self.node_host in ANY_ADDRESS and self.advertise_host is None:
+            raise ValueError(
+                f"a node that listens on {self.node_host} must say by which address it is reached: "
+                "set CLOUDPUSH_ADVERTISE_HOST"
+            )
         if self.renew_every_s * 2 > self.lease_ttl_s:
             raise ValueError("renew_every_s must be at most half of lease_ttl_s, or one late renewal ends the lease")
         return self

@@ -96,15 +96,15 @@ class Push:
         """Read a task's argument; raises ValueError naming what is wrong with it."""
         try:
             return cls(
-                push_id=str(payload["push_id"]),
-                keys=tuple(str(key) for key in payload["keys"]),
-                message=Message(op=int(payload["op"]), body=str(payload["body"]).encode()),
+                push_id=_text(payload["push_id"]),
+                keys=_texts(payload["keys"]),
+                message=Message(op=_integer(payload["op"], bits=32), body=_text(payload["body"]).encode()),
                 priority=Priority(payload.get("priority", Priority.NORMAL)),
-                server=payload.get("server"),
-                accepted_ms=int(payload.get("accepted_ms", 0)),
-                expires_ms=int(payload.get("expires_ms", 0)),
-                attempt=int(payload.get("attempt", 0)),
-                done={key: tuple(nodes) for key, nodes in payload.get("done", {}).items()},
+                server=None if payload.get("server") is None else _text(payload["server"]),
+                accepted_ms=_integer(payload.get("accepted_ms", 0), bits=64),
+                expires_ms=_integer(payload.get("expires_ms", 0), bits=64),
+                attempt=_integer(payload.get("attempt", 0), bits=32),
+                done={key: _texts(nodes) for key, nodes in payload.get("done", {}).items()},
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"malformed push payload: {error!r}") from error
@@ -160,3 +160,22 @@ def new_push_id(now_ms: int, randomness: bytes) -> str:
     """
     number = (now_ms & (1 << 48) - 1) << 80 | int.from_bytes(randomness[:10])
     return "".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"text expected, not {type(value).__name__}")
+    value.encode()  # half a surrogate pair would fail only when it is sent
+    return value
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple):  # a bare text would pass for a list of its letters
+        raise TypeError(f"a list expected, not {type(value).__name__}")
+    return tuple(_text(item) for item in value)
+
+
+def _integer(value: Any, *, bits: int) -> int:
+    if not isinstance(value, int) or not -(1 << bits - 1) <= value < 1 << bits - 1:
+        raise TypeError(f"an integer of {bits} bits expected")
+    return value

@@ -36,15 +36,18 @@ class Courier:
         """
         attempt = Attempt(push.keys, push.done)
         routes = self._routes(push)
+        settled = routes.settled
         first = attempt.first(routes.nodes)
         attempt.record(first, self._nodes.push(first, push))
         if push.server is None and (moved := attempt.moved()):
             try:
-                second = attempt.second(self._directory.resolve(moved).nodes)
+                again = self._directory.resolve(moved)
             except StoreUnavailable:
                 return attempt.settle(settled=False)
+            settled = settled and again.settled
+            second = attempt.second(again.nodes)
             attempt.record(second, self._nodes.push(second, push))
-        return attempt.settle(settled=routes.settled)
+        return attempt.settle(settled=settled)
 
     def disconnect(self, keys: Sequence[str]) -> tuple[int, tuple[NodeError, ...]]:
         """End the sessions of *keys*; gives how many ended and which nodes could not be asked."""

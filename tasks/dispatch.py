@@ -67,9 +67,9 @@ class Attempt:
     """One attempt at a push: feed it answers, ask it what is next."""
 
     def __init__(self, keys: Sequence[str], done: Mapping[str, Collection[str]]) -> None:
-        self._keys = tuple(keys)
+        self._keys = tuple(dict.fromkeys(keys))
         self._done = done
-        self._answers: dict[str, dict[str, KeyOutcome | NodeError]] = {key: {} for key in keys}
+        self._answers: dict[str, dict[str, KeyOutcome | NodeError]] = {key: {} for key in self._keys}
 
     def first(self, holders: Holders) -> Plan:
         """Plan round one."""

@@ -73,8 +73,10 @@ class Nodes:
 
     def _call(self, node: str, method: str, request: Any, *, later: bool = False) -> Any:
         address = address_of(node)
-        if address in self._suspect_until:
-            if self._suspect_until[address] > self._clock():
+        # One look only: other threads take suspicions back too.
+        until = self._suspect_until.get(address)
+        if until is not None:
+            if until > self._clock():
                 return NodeUnreachable(node, "did not answer a moment ago")
             self._suspect_until.pop(address, None)
         call = getattr(cloud_pb2_grpc.CloudStub(self._channel(address)), method)  # type: ignore[no-untyped-call]

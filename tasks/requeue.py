@@ -63,7 +63,7 @@ def _confirmed(app: Celery) -> Iterator[Any]:
                 yield producer
             except BaseException:
                 # A late confirm on this channel would be taken for the next publish's.
-                producer.__connection__.collapse()
+                producer.__connection__.collect()
                 raise
     except Exception as error:
         raise Reject(f"the broker did not take what follows from this task: {error!r}", requeue=True) from error

@@ -1,0 +1,171 @@
+"""One message to the sessions of its keys: each once, with an outcome for each key."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cloud_node.delivery import Deliverer, Delivery
+from cloud_node.hub import Hub, Session
+from cloud_node.identity import Identity
+from proto.message import KeyOutcome, Message, Outcome
+
+_NOW_MS = 1_000
+_MESSAGE = Message(9, b'{"a":1}')
+
+
+class _Sender:
+    """Takes events for all sessions but those in *slow*, which it closes as the transport does."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self.slow: set[Session] = set()
+        self.got: list[tuple[str, dict[str, Any]]] = []
+
+    def emit(self, sessions: Sequence[Session], event: str, data: object) -> int:
+        assert event == "push"
+        taken = 0
+        for session in sessions:
+            if session in self.slow:
+                self._hub.remove(session.sid)
+                continue
+            self.got.append((session.sid, orjson.loads(orjson.dumps(data))))
+            taken += 1
+        return taken
+
+
+class _World:
+    def __init__(self) -> None:
+        self.hub = Hub(lambda _key, _count: None)
+        self.sender = _Sender(self.hub)
+        self.probed: list[Message] = []
+        self._deliverer = Deliverer(self.hub, self.sender, lambda: _NOW_MS, {"probe:n": self.probed.append})
+
+    def add(self, sid: str, *rooms: str, key: str = "alice", accepts: frozenset[int] | None = None) -> Session:
+        return self.hub.add(sid, Identity(key, None, rooms, accepts))
+
+    def deliver(self, *keys: str, push_id: str = "01J0", expires_ms: int = 0) -> dict[str, KeyOutcome]:
+        return self._deliverer.deliver(Delivery(keys, _MESSAGE, push_id, expires_ms))
+
+    @property
+    def sids(self) -> list[str]:
+        return [sid for sid, _ in self.sender.got]
+
+
+@pytest.fixture
+def world() -> _World:
+    return _World()
+
+
+def test_every_session_of_a_key_gets_the_message_as_it_came(world: _World) -> None:
+    world.add("1")
+    world.add("2")
+    assert world.deliver("alice") == {"alice": KeyOutcome(Outcome.DELIVERED, 2)}
+    event = {"op": 9, "msg": {"a": 1}, "key": "alice", "push_id": "01J0"}
+    assert world.sender.got == [("1", event), ("2", event)]
+
+
+def test_nobody_here(world: _World) -> None:
+    assert world.deliver("bob") == {"bob": KeyOutcome(Outcome.NO_SESSION)}
+
+
+def test_a_session_with_several_keys_of_a_push_gets_it_once(world: _World) -> None:
+    world.add("1", "a")
+    world.add("2", "a", key="bob")
+    assert world.deliver("alice", "room:a", "all") == {
+        "alice": KeyOutcome(Outcome.DELIVERED, 1),
+        "room:a": KeyOutcome(Outcome.DELIVERED, 1),
+        "all": KeyOutcome(Outcome.DELIVERED, 0),
+    }
+    assert world.sids == ["1", "2"]
+
+
+def test_the_same_push_again_reaches_nobody_twice(world: _World) -> None:
+    world.add("1")
+    world.deliver("alice")
+    world.add("2", key="bob")
+    assert world.deliver("alice", "bob") == {
+        "alice": KeyOutcome(Outcome.DUPLICATE),
+        "bob": KeyOutcome(Outcome.DELIVERED, 1),
+    }
+    assert world.sids == ["1", "2"]
+
+
+def test_a_key_that_is_asked_for_twice_in_one_request_is_delivered_once_and_says_so(world: _World) -> None:
+    world.add("1")
+    assert world.deliver("alice", "alice") == {"alice": KeyOutcome(Outcome.DELIVERED, 1)}
+    assert world.sids == ["1"]
+
+
+def test_without_a_push_id_nothing_is_a_duplicate(world: _World) -> None:
+    world.add("1")
+    for _ in range(2):
+        assert world.deliver("alice", push_id="") == {"alice": KeyOutcome(Outcome.DELIVERED, 1)}
+
+
+def test_a_push_that_found_nobody_is_no_duplicate_when_it_comes_again(world: _World) -> None:
+    world.deliver("alice")
+    world.add("1")
+    assert world.deliver("alice") == {"alice": KeyOutcome(Outcome.DELIVERED, 1)}
+
+
+def test_sessions_that_do_not_accept_the_op_are_left_out(world: _World) -> None:
+    world.add("1", accepts=frozenset({1}))
+    assert world.deliver("alice") == {"alice": KeyOutcome(Outcome.FILTERED)}
+    world.add("2", accepts=frozenset({9}))
+    assert world.deliver("alice") == {"alice": KeyOutcome(Outcome.DELIVERED, 1)}
+    assert world.sids == ["2"]
+
+
+def test_a_key_whose_every_session_is_too_slow_says_so_and_may_be_sent_again(world: _World) -> None:
+    world.sender.slow.add(world.add("1"))
+    assert world.deliver("alice") == {"alice": KeyOutcome(Outcome.SLOW)}
+    world.add("2")
+    assert world.deliver("alice") == {"alice": KeyOutcome(Outcome.DELIVERED, 1)}
+
+
+def test_one_slow_session_does_not_spoil_it_for_the_others(world: _World) -> None:
+    world.add("1")
+    world.sender.slow.add(world.add("2"))
+    world.add("3")
+    assert world.deliver("alice") == {"alice": KeyOutcome(Outcome.DELIVERED, 2)}
+    assert len(world.hub) == 2
+
+
+@pytest.mark.parametrize(
+    ("expires_ms", "outcome"), [(0, Outcome.DELIVERED), (_NOW_MS + 1, Outcome.DELIVERED), (_NOW_MS, Outcome.EXPIRED)]
+)
+def test_what_comes_after_its_time_is_not_delivered(world: _World, expires_ms: int, outcome: Outcome) -> None:
+    world.add("1")
+    assert world.deliver("alice", expires_ms=expires_ms)["alice"].outcome is outcome
+    assert len(world.sids) == (outcome is Outcome.DELIVERED)
+
+
+def test_the_nodes_own_key_is_answered_by_the_node(world: _World) -> None:
+    assert world.deliver("probe:n") == {"probe:n": KeyOutcome(Outcome.DELIVERED, 0)}
+    assert world.probed == [_MESSAGE]
+    assert world.deliver("probe:other") == {"probe:other": KeyOutcome(Outcome.NO_SESSION)}
+
+
+_KEYS = st.sampled_from(["alice", "bob", "room:a", "room:b", "all"])
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["alice", "bob"]), st.sets(st.sampled_from(["a", "b"])))),
+    st.lists(_KEYS, min_size=1, unique=True),
+)
+def test_everyone_who_answers_to_a_key_gets_the_push_once_and_nobody_else(
+    sessions: list[tuple[str, set[str]]], keys: list[str]
+) -> None:
+    world = _World()
+    for number, (key, rooms) in enumerate(sessions):
+        world.add(str(number), *sorted(rooms), key=key)
+    meant = sorted(session.sid for session in world.hub if set(keys) & set(session.keys))
+    outcomes = world.deliver(*keys)
+    assert sorted(world.sids) == meant
+    assert sum(outcome.sessions for outcome in outcomes.values()) == len(meant)
+    for key, outcome in outcomes.items():
+        assert (outcome.outcome is Outcome.NO_SESSION) == (not world.hub.holders(key))

@@ -1,0 +1,1 @@
+"""What travels: its grammar, its bytes, its versions."""

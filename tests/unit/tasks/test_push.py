@@ -1,0 +1,186 @@
+"""The push task: every key ends by name, or the rest is on the broker again before the task is acknowledged."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from celery.exceptions import Reject
+
+from proto.errors import StoreUnavailable, UnknownServer
+from proto.message import Fate, Message, Push
+from tasks import metrics, requeue, worker
+from tasks.dispatch import Settlement
+from tasks.push import push as push_task
+
+
+@dataclass
+class _World:
+    """What the task did to the broker, and how its attempts end."""
+
+    attempt: Callable[[Push], Settlement] = lambda push: _all(push, Fate.DELIVERED)
+    again: list[tuple[Push, int]] = field(default_factory=list)
+    dead: list[tuple[Mapping[str, Any], str, str]] = field(default_factory=list)
+    attempts: int = 0
+
+    def run(self, push: Push) -> dict[str, float]:
+        """Run the task; gives by how much each fate's counter grew."""
+        before = _fates()
+        push_task(push.to_payload())
+        return {fate: count - before[fate] for fate, count in _fates().items() if count != before[fate]}
+
+
+def _fates() -> dict[str, float]:
+    return {fate.value: metrics.FATES.labels(fate.value)._value.get() for fate in Fate}
+
+
+def _all(push: Push, fate: Fate) -> Settlement:
+    return Settlement(dict.fromkeys(push.keys, fate), (), {}, {}, len(push.keys))
+
+
+def _left(push: Push, done: Mapping[str, tuple[str, ...]] | None = None) -> Settlement:
+    done = {key: (done or {}).get(key, ()) for key in push.keys}
+    return Settlement({}, push.keys, done, dict.fromkeys(push.keys, "n2: down"), 0)
+
+
+def _raises(error: Exception) -> Callable[[Push], Settlement]:
+    def attempt(_push: Push) -> Settlement:
+        raise error
+
+    return attempt
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> _World:
+    world = _World()
+
+    class _Courier:
+        def attempt(self, push: Push) -> Settlement:
+            world.attempts += 1
+            return world.attempt(push)
+
+    monkeypatch.setattr(worker, "courier", _Courier)
+    monkeypatch.setattr(requeue, "again", lambda _app, push, delay_s: world.again.append((push, delay_s)))
+    monkeypatch.setattr(
+        requeue, "dead_letter", lambda _app, payload, reason, details: world.dead.append((payload, reason, details))
+    )
+    return world
+
+
+def _push(*keys: str, **fields: Any) -> Push:
+    return Push("01J0", keys or ("a",), Message(9, b"null"), accepted_ms=_now_ms(), **fields)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def test_what_is_delivered_is_counted_and_nothing_follows(world: _World) -> None:
+    assert world.run(_push("a", "b")) == {"delivered": 2}
+    assert (world.again, world.dead) == ([], [])
+
+
+def test_what_is_left_goes_on_its_queue_again_with_the_nodes_that_have_it(world: _World) -> None:
+    world.attempt = lambda _push: Settlement(
+        {"a": Fate.DELIVERED}, ("b",), {"b": ("n1#x",)}, {"b": "n2: down"}, sessions=2
+    )
+    it = _push("a", "b", expires_ms=_now_ms() + 60_000)
+    assert world.run(it) == {"delivered": 1}
+    assert world.again == [(it.narrowed(["b"], {"b": ("n1#x",)}), 1)]
+    assert world.dead == []
+
+
+def test_a_later_attempt_waits_longer(world: _World) -> None:
+    world.attempt = _left
+    world.run(_push(attempt=2))
+    assert [(push.attempt, delay_s) for push, delay_s in world.again] == [(3, 4)]
+
+
+def test_the_last_attempt_is_followed_by_a_dead_letter_that_names_only_what_is_left(world: _World) -> None:
+    world.attempt = lambda _push: Settlement({"a": Fate.DELIVERED}, ("b",), {"b": ()}, {"b": "n2: down"}, 1)
+    it = _push("a", "b", attempt=worker.settings().max_attempts - 1)
+    assert world.run(it) == {"delivered": 1, "failed": 1}
+    [(payload, reason, details)] = world.dead
+    assert (payload["keys"], reason, details) == (["b"], "unreachable", "n2: down")
+    assert world.again == []
+
+
+def test_a_key_that_some_nodes_have_ends_as_delivered_and_still_leaves_a_dead_letter(world: _World) -> None:
+    world.attempt = lambda push: _left(push, {"a": ("n1#x",)})
+    assert world.run(_push(attempt=worker.settings().max_attempts - 1)) == {"delivered": 1}
+    assert [reason for _, reason, _ in world.dead] == ["unreachable"]
+
+
+def test_a_push_that_would_be_too_late_next_time_expires_without_a_dead_letter(world: _World) -> None:
+    world.attempt = _left
+    assert world.run(_push(expires_ms=_now_ms() + 900)) == {"expired": 1}
+    assert (world.again, world.dead) == ([], [])
+
+
+def test_a_push_whose_time_is_over_is_not_attempted(world: _World) -> None:
+    assert world.run(_push(expires_ms=_now_ms() - 1)) == {"expired": 1}
+    assert world.attempts == 0
+
+
+def test_what_a_node_refuses_for_good_is_a_dead_letter_at_once(world: _World) -> None:
+    world.attempt = lambda _push: Settlement(
+        {"a": Fate.FAILED, "b": Fate.DELIVERED}, (), {}, {"a": "n1: INVALID_ARGUMENT"}, 1
+    )
+    assert world.run(_push("a", "b")) == {"failed": 1, "delivered": 1}
+    assert [(payload["keys"], reason) for payload, reason, _ in world.dead] == [(["a"], "node_refused")]
+    assert world.again == []
+
+
+def test_a_store_that_is_down_leaves_everything_for_later(world: _World) -> None:
+    world.attempt = _raises(StoreUnavailable("down"))
+    it = _push("a", "b", attempt=1, done={"a": ("n1#x",)})
+    assert world.run(it) == {}
+    assert world.again == [(it.narrowed(it.keys, it.done), 2)]
+
+
+def test_an_unknown_server_is_a_dead_letter(world: _World) -> None:
+    world.attempt = _raises(UnknownServer("h:1"))
+    assert world.run(_push(server="h:1")) == {"failed": 1}
+    assert [(reason, details) for _, reason, details in world.dead] == [
+        ("unknown_server", "no live node is called 'h:1'")
+    ]
+    assert world.again == []
+
+
+def test_a_server_that_was_alive_lately_is_tried_again(world: _World) -> None:
+    world.attempt = _raises(UnknownServer("h:1", retryable=True))
+    assert world.run(_push(server="h:1")) == {}
+    assert [push.server for push, _ in world.again] == ["h:1"]
+    assert world.dead == []
+
+
+def test_a_malformed_payload_is_a_dead_letter_and_no_error(world: _World) -> None:
+    payload: Any
+    for payload in ({"push_id": "01J0"}, "text", None, [1]):
+        push_task(payload)
+    assert [reason for _, reason, _ in world.dead] == ["malformed"] * 4
+    assert world.attempts == 0
+
+
+def test_a_probe_is_never_tried_again(world: _World) -> None:
+    world.attempt = _left
+    assert world.run(_push("probe:127.0.0.1:9500")) == {}
+    assert (world.again, world.dead) == ([], [])
+
+
+@pytest.mark.parametrize("name", ["again", "dead_letter"])
+def test_where_the_broker_takes_nothing_the_task_goes_back_uncounted(
+    world: _World, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise Reject("the broker did not take it", requeue=True)
+
+    monkeypatch.setattr(requeue, name, refuse)
+    world.attempt = _left
+    before = _fates()
+    last = worker.settings().max_attempts - 1
+    with pytest.raises(Reject) as rejected:
+        push_task(_push(attempt=0 if name == "again" else last).to_payload())
+    assert rejected.value.requeue
+    assert _fates() == before
