@@ -75,6 +75,7 @@ class Gateway:
             _refuse(refusal)
         session = self._hub.add(sid, identity)
         metrics.CONNECTS.inc()
+        self._presence.renew_soon()
         metrics.SESSIONS.set(len(self._hub))
         log.info("connected", session=sid, key=identity.key, mid=identity.mid, rooms=len(identity.rooms))
         self._presence.when_known(lambda: self._post(lambda: self._say_ready(session)))
@@ -99,6 +100,7 @@ class Gateway:
         session = self._hub.remove(sid)
         if session is not None:
             metrics.DISCONNECTS.labels(str(reason) or "unknown").inc()
+            self._presence.renew_soon()
             metrics.SESSIONS.set(len(self._hub))
             log.info("disconnected", session=sid, key=session.identity.key, reason=str(reason))
 

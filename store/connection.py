@@ -26,6 +26,7 @@ _UNAVAILABLE = (
 )
 # The same, where the client has no class for it: no room to persist, too few replicas, a script that hogs it.
 _UNAVAILABLE_ANSWER = re.compile(r"(^|caused error: )(MISCONF|NOREPLICAS|BUSY) ")
+_CANNOT_WRITE = ("MISCONF", "NOREPLICAS", "MASTERDOWN")  # full disk, lost replicas, lost primary
 
 
 def connect(settings: StoreSettings) -> redis.Redis:
@@ -45,8 +46,10 @@ def answering() -> Iterator[None]:
     """Run store calls; raise StoreUnavailable where Redis cannot serve them now."""
     try:
         yield
-    except _UNAVAILABLE as error:
-        raise StoreUnavailable(f"the store does not answer: {error}") from error
+    except redis.RedisError as error:
+        if not isinstance(error, _UNAVAILABLE) and not str(error).startswith(_CANNOT_WRITE):
+            raise
+        raise StoreUnavailable(f"the store cannot serve this now: {error}") from error
     except redis.ResponseError as error:
         if not _UNAVAILABLE_ANSWER.search(str(error)):
             raise

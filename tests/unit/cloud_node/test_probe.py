@@ -22,7 +22,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> _Time:
 
 @pytest.fixture
 def probe() -> Probe:
-    return Probe("memory://", "10.0.0.1:9500", 5.0, lambda: "01J0")
+    return Probe("memory://", "10.0.0.1:9500", 5.0, lambda: "01J0", lambda: None)
 
 
 def _sent(at: float) -> Message:
