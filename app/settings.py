@@ -20,7 +20,7 @@ class WebSettings(BaseSettings):
     confirm_deadline_s: float = Field(
         default=1.5, gt=0, le=1.9, description="Longest wait for the broker's confirm before a push gets 503."
     )
-    max_waiting: int = Field(
+    max_waiting_pushes: int = Field(
         default=4096, ge=1, description="Pushes that may wait for the broker at a time; one more gets 503 at once."
     )
     shutdown_s: float = Field(default=5.0, gt=0, description="How long a stopping process waits for open requests.")

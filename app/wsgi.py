@@ -93,8 +93,10 @@ def serve(settings: WebSettings, store_settings: StoreSettings) -> None:
 
 def make_committer(settings: WebSettings) -> tuple[Committer, Publisher]:
     """Make the way to the broker that celeryconfig.py names; starts nothing."""
-    intake = Intake(settings.max_waiting)
-    publisher = Publisher(_broker(), intake, stall_s=settings.confirm_deadline_s, max_in_flight=settings.max_waiting)
+    intake = Intake(settings.max_waiting_pushes)
+    publisher = Publisher(
+        _broker(), intake, stall_s=settings.confirm_deadline_s, max_in_flight=settings.max_waiting_pushes
+    )
     return Committer(intake, publisher), publisher
 
 

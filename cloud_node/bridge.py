@@ -9,11 +9,12 @@ Interleavings, and why each is harmless:
 1. *A caller times out while its call waits.*  ``Future.cancel`` and ``set_running_or_notify_cancel`` exclude each
    other: either the caller cancels and the hub skips the call, or the hub runs it and the caller waits for the result
    a moment longer, since what has begun on the hub cannot block.  So a call that is reported as timed out never ran.
-2. *A call is queued while the hub drains.*  The hub first empties the wake-up pipe, then takes the whole queue in one
-   step under the lock.  A call queued before that step is taken with it; one queued after finds the queue empty and
+2. *A call is queued while the hub drains.*  The hub first empties the wake-up pipe, then takes calls one by one, each
+   under the lock, until it finds none.  A call queued before that is taken; one queued after finds the queue empty and
    writes to the pipe.  No wake-up is lost.
 3. *The queue is full.*  The call is refused at once (gRPC says RESOURCE_EXHAUSTED); nothing waits without bound.
 4. *The hub stops.*  ``close`` fails what waits, and later calls, instead of leaving their threads to their deadlines.
+   Whatever has not begun is in the queue, also while the hub serves its sockets between two calls.
 5. *A native lock held over a greenlet switch* would deadlock the hub's thread with itself.  The lock is held for list
    operations only, never while a call runs.
 """
@@ -81,11 +82,9 @@ class Bridge:
         while not self._closed:
             trampoline(self._wake_read, read=True)
             self._empty_pipe()
-            with self._lock:
-                calls, self._waiting = self._waiting, deque()
             began = time.monotonic()
-            for future, run in calls:
-                _run(future, run)
+            while (waiting := self._next()) is not None:
+                _run(*waiting)
                 if time.monotonic() - began > _SLICE_S:
                     eventlet.sleep(0)
                     began = time.monotonic()
@@ -99,6 +98,10 @@ class Bridge:
             if future.set_running_or_notify_cancel():
                 future.set_exception(BridgeFull("the node is stopping"))
         self._wake()
+
+    def _next(self) -> tuple[Future[Any], Callable[[], Any]] | None:
+        with self._lock:
+            return self._waiting.popleft() if self._waiting else None
 
     def _put(self, run: Callable[[], T], *, bounded: bool) -> "Future[T]":
         future: Future[T] = Future()

@@ -62,7 +62,7 @@ def _run(settings: LaunchSettings, valkey: EmbeddedValkey | None) -> int:
 
     foreman = Foreman(started)
     watch = Watch(settings, foreman.say, give_up)
-    procfile = parse_procfile(settings.procfile.read_text(encoding="utf-8"))
+    procfile = parse_procfile((ROOT / settings.procfile).read_text(encoding="utf-8"))
     environ = child_environ(settings, valkey)
     for process in expand_processes(procfile.processes, concurrency={"cloud": settings.nodes}, env=environ):
         foreman.add_process(process.name, process.cmd, env=process.env, cwd=str(ROOT))

@@ -57,7 +57,7 @@ class LaunchSettings(BaseSettings):
         description="Redis or Valkey to use. Unset: the embedded Valkey.",
     )
     data_dir: Path = Field(default=Path(".cloudpush"), description="Where the embedded Valkey keeps its data.")
-    procfile: Path = Field(default=ROOT / "Procfile", description="The processes to start.")
+    procfile: Path = Field(default=Path("Procfile"), description="The processes to start; a path from this project.")
     web_port: int = Field(default=8000, ge=1, le=65535, description="Port of REST and the page.")
     socketio_port: int = Field(default=9000, ge=1, le=65535, description="Socket.IO port of the first node.")
     grpc_port: int = Field(default=9500, ge=1, le=65535, description="gRPC port of the first node.")

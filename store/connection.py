@@ -4,6 +4,7 @@ A call that Redis does not answer within ``store_timeout_s`` raises :class:`Stor
 server closed while idle (a restart, say) is opened again once, silently.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -23,6 +24,8 @@ _UNAVAILABLE = (
     redis.exceptions.ClusterDownError,
     redis.exceptions.TryAgainError,
 )
+# The same, where the client has no class for it: no room to persist, too few replicas, a script that hogs it.
+_UNAVAILABLE_ANSWER = re.compile(r"(^|caused error: )(MISCONF|NOREPLICAS|BUSY) ")
 
 
 def connect(settings: StoreSettings) -> redis.Redis:
@@ -44,6 +47,10 @@ def answering() -> Iterator[None]:
         yield
     except _UNAVAILABLE as error:
         raise StoreUnavailable(f"the store does not answer: {error}") from error
+    except redis.ResponseError as error:
+        if not _UNAVAILABLE_ANSWER.search(str(error)):
+            raise
+        raise StoreUnavailable(f"the store takes no writes: {error}") from error
 
 
 def ping(client: redis.Redis) -> None:

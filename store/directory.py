@@ -100,7 +100,9 @@ class RedisDirectory:
         unread room can beat the last of the best, since it has at most the sum of what each node's list ended with.
         Source: Fagin, Lotem, Naor, "Optimal aggregation algorithms for middleware", 2003.
         """
-        depth = max(limit, 1)
+        if limit < 1:
+            return []
+        depth = limit
         while True:
             lists = self._largest_rooms(depth)
             candidates = sorted({room for rooms in lists for room, _ in rooms})

@@ -11,6 +11,13 @@ def _form(web: Web, path: str, data: Any) -> Any:
     return web.call("POST", path, data=data)
 
 
+def test_a_room_may_be_a_number_in_json() -> None:
+    web = make_web()
+    assert web.post({"type": "live", "room": 1000, "msg": 1}, "/im/push/room").status_code == 200
+    assert web.kept.payloads[0]["keys"] == ["room:live://1000"]
+    assert web.post({"room": True, "msg": 1}, "/im/push/room").status_code == 422
+
+
 @pytest.mark.parametrize(
     ("path", "fields", "keys"),
     [

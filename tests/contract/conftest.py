@@ -1,0 +1,76 @@
+"""The implementations that a contract suite runs against."""
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+import redis as redis_client
+from pydantic import SecretStr
+
+from store.connection import connect
+from store.directory import Directory, RedisDirectory
+from store.registry import Registry
+from store.settings import StoreSettings
+from tests.fakes.memory_directory import MemoryDirectory, MemoryRegistry, MemoryStore
+from tests.parts.process import until
+
+
+@dataclass(frozen=True)
+class World:
+    """One empty store, seen through one implementation.  *pass_s* lets its clock go on by so many seconds."""
+
+    directory: Directory
+    registry: Registry | MemoryRegistry
+    pass_s: Callable[[float], None]
+
+
+MakeWorld = Callable[[float], World]
+
+
+def _in_memory(settle_s: float) -> World:
+    now_ms = [1_700_000_000_000]
+
+    def pass_s(seconds: float) -> None:
+        now_ms[0] += int(seconds * 1000)
+
+    store = MemoryStore(lambda: now_ms[0], settle_ms=int(settle_s * 1000))
+    return World(MemoryDirectory(store), MemoryRegistry(store), pass_s)
+
+
+def in_redis(url: str, settle_s: float = 0.0, timeout_s: float = 2.0) -> World:
+    """A namespace of its own in a real Redis."""
+    settings = StoreSettings(
+        redis_url=SecretStr(url),
+        store_namespace=f"t{uuid.uuid4().hex[:12]}",
+        settle_s=settle_s,
+        store_timeout_s=timeout_s,
+    )
+    client = connect(settings)
+    registry = Registry(client, settings)
+    return World(RedisDirectory(client, settings, registry), registry, lambda seconds: _wait(client, seconds))
+
+
+def _wait(client: redis_client.Redis, seconds: float) -> None:
+    # The store's own clock is what counts, and only it.
+    def now_s() -> float:
+        whole, micros = client.time()
+        return float(whole) + micros / 1e6
+
+    ends = now_s() + seconds
+    until(lambda: now_s() > ends, seconds + 5, f"{seconds:g} s on the store's clock")
+
+
+@pytest.fixture(scope="module", params=["memory", pytest.param("redis", marks=pytest.mark.services)])
+def make_world(request: pytest.FixtureRequest) -> MakeWorld:
+    """Makes empty worlds; the argument is for how long a new store is young."""
+    if request.param == "memory":
+        return _in_memory
+    url: str = request.getfixturevalue("redis")
+    return lambda settle_s: in_redis(url, settle_s)
+
+
+@pytest.fixture
+def world(make_world: MakeWorld) -> World:
+    """An empty world that is never young."""
+    return make_world(0.0)
