@@ -93,7 +93,8 @@ class PushRequest(BaseModel):
     op: Op = Field(default=RAW_OP, description="What the message is; sessions may list the ops they accept.")
     msg: Any = Field(description="The message: any JSON value, null too.")
     ttl_s: Annotated[int, Field(ge=1, le=MAX_TTL_S)] | None = Field(
-        default=None, description="After so many seconds it is no longer delivered; 60 if absent."
+        default=None,
+        description="After so many seconds it is no longer delivered; the server's default (60) if absent.",
     )
     priority: Literal["high", "normal", "bulk"] = Field(default="normal", description="Separate queues.")
     durable: bool = Field(default=False, description="Not supported yet: only false is taken.")

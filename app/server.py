@@ -4,6 +4,7 @@ Why waitress: docs/adr/0002.  It hands a request to a thread only once all of it
 threads.  Refuses to know what is served.
 """
 
+import resource
 import socket
 import time
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from app.settings import WebSettings
 _BACKLOG = 1024
 _MAX_HEADER_BYTES = 32_768
 _MAX_CONNECTIONS = 2000
+_OTHER_FILES = 128
 _IDLE_S = 75
 _TURN_S = 0.05
 
@@ -61,6 +63,10 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
         return not self.requests and self.request is None and not self.total_outbufs_len
 
 
+class CannotListen(Exception):
+    """The address is not ours, or taken."""
+
+
 class Server:
     """Listens from the moment it is made; serves in :meth:`run` until :meth:`stop`."""
 
@@ -74,7 +80,7 @@ class Server:
             sockets=[_listening(settings.web_host, settings.web_port)],
             threads=settings.web_threads,
             backlog=_BACKLOG,
-            connection_limit=_MAX_CONNECTIONS,
+            connection_limit=_connection_limit(),
             channel_timeout=_IDLE_S,
             max_request_header_size=_MAX_HEADER_BYTES,
             # waitress counts what frames the chunks, too; the exact limit is app/body.py's.
@@ -122,5 +128,15 @@ def _listening(host: str, port: int) -> socket.socket:
     family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     sock = socket.socket(family, kind, protocol)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.bind(address)
+    try:
+        sock.bind(address)
+    except OSError as error:
+        sock.close()
+        raise CannotListen(f"cannot listen on {host}:{port}: {error.strerror}") from error
     return sock
+
+
+def _connection_limit() -> int:
+    """Stay below the limit of open files: at that, waitress would try to accept without end."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(1, min(_MAX_CONNECTIONS, files - _OTHER_FILES))

@@ -32,5 +32,5 @@ class WebSettings(BaseSettings):
     probe_fresh_s: float = Field(
         default=10.0, gt=0, description="A node whose last push to itself is older gets no new browsers."
     )
-    flower_url: str = Field(default="http://127.0.0.1:5555", description="Where the page links for the task monitor.")
+    flower_url: str = Field(default="http://127.0.0.1:5555", description="Where /flower leads: the task monitor.")
     log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR.")

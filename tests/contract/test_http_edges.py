@@ -229,6 +229,15 @@ def test_without_an_api_key_the_process_refuses_to_serve_others() -> None:
     assert "Set CLOUDPUSH_API_KEY" in said
 
 
+def test_a_port_that_is_taken_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with _start(CLOUDPUSH_WEB_PORT=str(port)) as process:
+            _, said = process.communicate(timeout=_LONG_S)
+    assert process.returncode == 2
+    assert f"cannot listen on 127.0.0.1:{port}" in said
+
+
 def test_a_setting_with_a_wrong_value_is_named() -> None:
     with _start(CLOUDPUSH_CONFIRM_DEADLINE_S="60") as process:
         _, said = process.communicate(timeout=_LONG_S)

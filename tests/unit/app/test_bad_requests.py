@@ -231,6 +231,8 @@ def test_no_more_than_a_hundred_errors_are_listed() -> None:
         ("POST", "/v1/online", 405, {"GET", "HEAD", "OPTIONS"}),
         ("GET", "/v1/pushes:batch", 404, set()),
         ("POST", "/v1/pushes:batch", 404, set()),
+        ("POST", "/v1//pushes", 404, set()),
+        ("POST", "/v1/pushes/", 404, set()),
         ("GET", "/v1/nothing", 404, set()),
         ("GET", "/v1/%ff%fe", 404, set()),
         ("BREW", "/v1/pushes", 405, {"OPTIONS", "POST"}),

@@ -5,7 +5,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
@@ -63,6 +63,21 @@ def test_a_confirm_that_comes_too_late_is_never_taken_for_anothers() -> None:
         until(lambda: rig.publisher.in_flight == 1, LONG_S, "the late confirm to be read")
         rig.broker.say(other, Verdict.NACKED)
         _fails(call, "refused the message")
+
+
+def test_a_confirm_that_comes_while_the_request_gives_up_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    result = Future.result
+
+    def just_too_late(future: "Future[None]", timeout: float | None = None) -> None:
+        result(future, LONG_S)
+        if timeout == _SHORT_S:
+            raise TimeoutError
+
+    with committing() as rig:
+        monkeypatch.setattr(Future, "result", just_too_late)
+        call = rig.begin(timeout_s=_SHORT_S)
+        rig.broker.say(rig.broker.next()[0])
+        call()
 
 
 def test_a_task_whose_request_gave_up_while_it_waited_is_never_published() -> None:

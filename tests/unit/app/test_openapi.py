@@ -84,6 +84,11 @@ def test_without_a_built_page_the_answer_says_how_to_build_it() -> None:
         assert (response.status_code, response.json["detail"]) == (503, "The page is not built: run make page.")
 
 
+def test_the_task_monitor_is_found_from_here() -> None:
+    response = make_web(flower_url="http://monitor:5555").get("/flower")
+    assert (response.status_code, response.headers["Location"]) == (302, "http://monitor:5555")
+
+
 def test_a_built_page_is_served_and_nothing_beside_it(tmp_path: Path) -> None:
     folder = tmp_path / "static"
     (folder / "assets").mkdir(parents=True)
