@@ -16,7 +16,9 @@ Interleavings:
 4. *The lease lapses* (a long pause, a store that was away, restarted or emptied).  A lapsed incarnation is never
    revived (store/registry.py): the node takes a new one, writes all its keys under that, and only then starts the
    lease, so nobody sees it alive with half its keys.  A reader that saw the old one dead may sweep it at any time.
-5. *The store restarted with its data but for the last second* (append-only file): the lease may still run while late
+5. *The answer to a beginning lease is lost.*  It may run, and it may be over and half swept by the time this node tries
+   again: so it tries again as 4. says.
+6. *The store restarted with its data but for the last second* (append-only file): the lease may still run while late
    writes are gone.  The store's run id tells; the node then goes the way of 4.
 """
 
@@ -83,6 +85,7 @@ class Presence:
         self._renew_at = 0.0
 
         self._generation = 0
+        self._former: list[str] = []  # incarnations of this node that are not retired yet
         self._leased_until = 0.0
         self._registered = False
         self._run_id: str | None = None
@@ -140,7 +143,8 @@ class Presence:
                 self._stop.wait(_RETRY_S)
         try:
             self._flush()
-            self._leases.retire(self.node)
+            self._former.append(self.node)
+            self._retire_former()
             self._sweep((self.node,))
         except StoreUnavailable as error:
             log.warning("left without goodbye: the lease will lapse", node=self.node, reason=str(error))
@@ -163,10 +167,15 @@ class Presence:
         with self._changed:
             self._dirty = set(self._counts)
         self._write_dirty()
-        self._leases.register(self._describe(self.node), self._lease_ttl_s)
+        try:
+            self._leases.register(self._describe(self.node), self._lease_ttl_s)
+        except StoreUnavailable:
+            self._next_incarnation()
+            raise
         self._registered = True
         self._leased()
         log.info("registered", node=self.node, keys=len(self._counts))
+        self._retire_former()
 
     def _renew(self) -> None:
         if self._leases.run_id() != self._run_id:
@@ -174,6 +183,7 @@ class Presence:
             self._begin_again("the store was restarted")
         elif self._leases.renew(self._describe(self.node), self._lease_ttl_s):
             self._leased()
+            self._retire_former()
             self._sweep(self._leases.lapsed())
         else:
             self._begin_again("the lease had lapsed")
@@ -181,10 +191,19 @@ class Presence:
     def _begin_again(self, reason: str) -> None:
         old = self.node
         self._registered = False
-        self._generation += 1
-        self._leases.retire(old)
+        self._next_incarnation()
         log.warning("registering again under a new incarnation", node=self.node, old=old, reason=reason)
         self._register()
+
+    def _next_incarnation(self) -> None:
+        self._former.append(self.node)
+        self._generation += 1
+
+    def _retire_former(self) -> None:
+        """Have what former incarnations left swept, whoever comes to it, also where the store never heard of them."""
+        while self._former:
+            self._leases.retire(self._former[-1])
+            self._former.pop()
 
     def _leased(self) -> None:
         now = time.monotonic()
