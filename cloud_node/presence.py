@@ -153,6 +153,7 @@ class Presence:
         if not self._registered:
             self._register()
         elif self._news or time.monotonic() >= self._renew_at:
+            self._renew_at = 0.0  # until it has gone through it stays due
             self._news = False  # before the node is described: what changes after that is news again
             self._renew()
         self._flush()
