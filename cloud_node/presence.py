@@ -141,6 +141,10 @@ class Presence:
             except StoreUnavailable as error:
                 log.warning("the store is away; trying again", reason=str(error))
                 self._stop.wait(_RETRY_S)
+            except Exception as error:
+                # Without this thread the node would be deaf until its restart.
+                log.exception("presence failed; trying again", reason=repr(error))
+                self._stop.wait(_RETRY_S)
         try:
             self._flush()
             self._former.append(self.node)
@@ -170,7 +174,7 @@ class Presence:
         self._write_dirty()
         try:
             self._leases.register(self._describe(self.node), self._lease_ttl_s)
-        except StoreUnavailable:
+        except Exception:
             self._next_incarnation()
             raise
         self._registered = True
@@ -217,7 +221,7 @@ class Presence:
             waiters, self._waiters = self._waiters, []
         try:
             self._write_dirty()
-        except StoreUnavailable:
+        except Exception:
             with self._changed:
                 self._waiters = waiters + self._waiters
             raise
@@ -234,7 +238,7 @@ class Presence:
                 self._directory.put(self.node, batch)
                 for key in batch:
                     del todo[key]
-        except StoreUnavailable:
+        except Exception:
             with self._changed:
                 self._dirty |= todo.keys()  # their newest counts are in _counts
             raise
