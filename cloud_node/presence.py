@@ -17,7 +17,9 @@ Interleavings:
 4. *The lease lapses* (a long pause, a store that was away, restarted or emptied).  A lapsed incarnation is never
    revived (store/registry.py): the node takes a new one, writes all its keys under that, and only then starts the
    lease, so nobody sees it alive with half its keys.  A reader that saw the old one dead may sweep it at any time.
-5. *The store restarted with its data but for the last second* (append-only file): the lease may still run while late
+5. *The answer to a beginning lease is lost.*  It may run, and it may be over and half swept by the time this node tries
+   again: so it tries again as 4. says.
+6. *The store restarted with its data but for the last second* (append-only file): the lease may still run while late
    writes are gone.  The store's run id tells; the node then goes the way of 4.
 """
 
@@ -87,7 +89,7 @@ class Presence:
         self._renew_at = 0.0
 
         self._generation = 0
-        self._abandoned: list[str] = []
+        self._former: list[str] = []  # incarnations of this node that are not retired yet
         self._leased_at = 0.0
         self._leased_until = 0.0
         self._registered = False
@@ -145,12 +147,14 @@ class Presence:
                 log.warning("the store is away; trying again", reason=str(error))
                 self._bound_memory()
                 self._stop.wait(_RETRY_S)
-            except Exception:  # without this thread the node would be deaf, and never know
-                log.exception("presence failed; trying again")
+            except Exception as error:
+                # Without this thread the node would be deaf until its restart.
+                log.exception("presence failed; trying again", reason=repr(error))
                 self._stop.wait(_RETRY_S)
         try:
             self._flush()
-            self._leases.retire(self.node)
+            self._former.append(self.node)
+            self._retire_former()
             self._sweep((self.node,))
         except StoreUnavailable as error:
             log.warning("left without goodbye: the lease will lapse", node=self.node, reason=str(error))
@@ -159,6 +163,7 @@ class Presence:
         if not self._registered:
             self._register()
         elif time.monotonic() >= self._due():
+            self._renew_at = 0.0  # until it has gone through it stays due
             self._news_at = _NEVER  # before the node is described: what changes after that is news again
             self._renew()
         self._flush()
@@ -178,13 +183,15 @@ class Presence:
             # Not only these: a failed attempt may have written a key that nobody holds any more.
             self._dirty |= self._counts.keys()
         self._write_dirty()
-        while self._abandoned:
-            self._leases.retire(self._abandoned[-1])
-            self._abandoned.pop()
-        self._leases.register(self._describe(self.node), self._lease_ttl_s)
+        try:
+            self._leases.register(self._describe(self.node), self._lease_ttl_s)
+        except Exception:
+            self._next_incarnation("the beginning of the lease was not answered")
+            raise
         self._registered = True
         self._leased()
         log.info("registered", node=self.node, keys=len(self._counts))
+        self._retire_former()
 
     def _renew(self) -> None:
         if self._leases.run_id() != self._run_id:
@@ -192,20 +199,26 @@ class Presence:
             self._begin_again("the store was restarted")
         elif self._leases.renew(self._describe(self.node), self._lease_ttl_s):
             self._leased()
+            self._retire_former()
             self._sweep(self._leases.lapsed())
         else:
             self._begin_again("the lease had lapsed")
 
     def _begin_again(self, reason: str) -> None:
-        self._abandon(reason)
+        self._registered = False
+        self._next_incarnation(reason)
         self._register()
 
-    def _abandon(self, reason: str) -> None:
-        """Take a new name; what is written under the old one will be swept."""
-        self._abandoned.append(self.node)
-        self._registered = False
+    def _next_incarnation(self, reason: str) -> None:
+        self._former.append(self.node)
         self._generation += 1
-        log.warning("registering again under a new incarnation", node=self.node, reason=reason)
+        log.warning("taking a new incarnation", node=self.node, reason=reason)
+
+    def _retire_former(self) -> None:
+        """Have what former incarnations left swept, whoever comes to it, also where the store never heard of them."""
+        while self._former:
+            self._leases.retire(self._former[-1])
+            self._former.pop()
 
     def _bound_memory(self) -> None:
         """While the store is away, forget which keys nobody holds any more, at the price of a new incarnation."""
@@ -213,7 +226,8 @@ class Presence:
             if len(self._dirty) <= len(self._counts) + _MOST_GONE:
                 return
             self._dirty.clear()
-        self._abandon("too many keys came and went while the store was away")
+        self._registered = False
+        self._next_incarnation("too many keys came and went while the store was away")
 
     def _leased(self) -> None:
         now = self._leased_at = time.monotonic()
@@ -226,7 +240,7 @@ class Presence:
             waiters, self._waiters = self._waiters, []
         try:
             self._write_dirty()
-        except StoreUnavailable:
+        except Exception:
             with self._changed:
                 self._waiters = waiters + self._waiters
             raise
@@ -243,7 +257,7 @@ class Presence:
                 self._directory.put(self.node, batch)
                 for key in batch:
                     del todo[key]
-        except StoreUnavailable:
+        except Exception:
             with self._changed:
                 self._dirty |= todo.keys()  # their newest counts are in _counts
             raise
