@@ -7,7 +7,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class WebSettings(BaseSettings):
     """Where the REST interface listens, who may call it, and how much it takes."""
 
-    model_config = SettingsConfigDict(env_prefix="CLOUDPUSH_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="CLOUDPUSH_", hide_input_in_errors=True, frozen=True)
 
     web_host: str = Field(default="127.0.0.1", description="Address to listen on. Without an API key: loopback only.")
     web_port: int = Field(default=8000, ge=0, le=65535, description="Port of REST, /metrics, /docs and the page.")

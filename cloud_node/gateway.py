@@ -158,9 +158,16 @@ def origin_check(settings: CloudSettings) -> Callable[[str | None], bool]:
     def allowed(origin: str | None) -> bool:
         if origin is None or "*" in settings.allowed_origins or origin in settings.allowed_origins:
             return True
-        return not settings.allowed_origins and urlsplit(origin).hostname in LOOPBACK
+        return not settings.allowed_origins and _host(origin) in LOOPBACK
 
     return allowed
+
+
+def _host(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).hostname
+    except ValueError:  # such as an IPv6 address without its end
+        return None
 
 
 def _refuse(refusal: Refused) -> NoReturn:
