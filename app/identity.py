@@ -19,7 +19,7 @@ _BEARER = "bearer "
 
 
 def check_caller(api_key: SecretStr | None, *, method: str, open_route: bool, headers: Headers) -> None:
-    """Return when the call is allowed; raise Refused with code ``unauthenticated``, ``cross-origin`` or ``foreign-host``."""
+    """Return when it is allowed; raise Refused: ``unauthenticated``, ``cross-origin`` or ``foreign-host``."""
     if method not in _SAFE and (origin := headers.get("Origin")) is not None and not _same_site(origin, headers):
         raise Refused("cross-origin", "A page of another origin may not call this; its Origin is not this Host.")
     if open_route:
