@@ -45,7 +45,7 @@ docs-configuration: venv-dev ## write docs/configuration.md from the settings cl
 	python -m docs.make_configuration
 
 docs-examples: venv-dev page ## run the examples of README.md and docs/ against a real start
-	@python -m tests.docs.run_examples README.md $(sort $(wildcard docs/*.md))
+	@python -m tests.docs.run_examples README.md README.zh-CN.md $(sort $(wildcard docs/*.md))
 
 page: venv ## build the demo page and the browser SDK into app/static
 	@command -v node >/dev/null || $(MAKE) $(VENV)/.node
