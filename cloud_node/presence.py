@@ -170,7 +170,7 @@ class Presence:
     def _register(self) -> None:
         self._run_id = self._leases.run_id()
         with self._changed:
-            self._dirty = set(self._counts)
+            self._dirty |= set(self._counts)  # and what went away after a write that may have got through
         self._write_dirty()
         try:
             self._leases.register(self._describe(self.node), self._lease_ttl_s)
