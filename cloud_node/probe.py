@@ -12,7 +12,6 @@ from collections.abc import Callable
 
 import kombu
 import structlog
-from kombu.exceptions import OperationalError
 
 from proto import keys as key_names
 from proto import queues, task
@@ -68,7 +67,8 @@ class Probe:
         while not self._stop.is_set():
             try:
                 self._send_until_stopped()
-            except (OperationalError, OSError) as error:
+            except Exception as error:  # noqa: BLE001
+                # Any: each broker's library has its own tree, and without this thread the node looks deaf for good.
                 log.warning("the broker does not take probes", reason=repr(error))
             # Until the first one is back every moment counts: the node is not ready.
             self._stop.wait(self._every_s if self._came_back else min(1.0, self._every_s))
