@@ -161,7 +161,11 @@ def origin_check(settings: CloudSettings) -> Callable[[str | None], bool]:
     def allowed(origin: str | None) -> bool:
         if origin is None or "*" in settings.allowed_origins or origin in settings.allowed_origins:
             return True
-        return not settings.allowed_origins and urlsplit(origin).hostname in LOOPBACK
+        try:
+            host = urlsplit(origin).hostname
+        except ValueError:  # "http://[", which no browser sends
+            return False
+        return not settings.allowed_origins and host in LOOPBACK
 
     return allowed
 
