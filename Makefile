@@ -7,14 +7,14 @@ MAKEFLAGS += --no-print-directory
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
-PYTHON_CODE := $(wildcard app tasks cloud_node store proto launch clients/python tests bench requirements page/build.py celeryconfig.py)
+PYTHON_CODE := $(wildcard app tasks cloud_node store proto launch clients/python tests bench docs requirements page/build.py celeryconfig.py)
 UV_COMPILE := uv pip compile - --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
 PROTOC := python -m grpc_tools.protoc -I. proto/cloud.proto
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR):$(CURDIR)/clients/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run venv venv-dev page test test-fast provision verify verify-proto bench-latency docs-examples proto lock clean
+.PHONY: help run venv venv-dev page test test-fast provision verify verify-proto bench-latency docs-configuration docs-examples proto lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -23,6 +23,7 @@ run: venv page ## start everything in the foreground; ends with a line `ready:`;
 	@exec python -m launch
 
 test: venv-dev provision page ## everything: provides RabbitMQ, Redis and Chromium when root on Debian, then runs all suites
+	@if [ -f page/package.json ]; then cd page && npm run --silent test; fi
 	@python -m pytest
 
 test-fast: venv-dev ## only the tests that need no service
@@ -33,11 +34,15 @@ verify: venv-dev verify-proto page ## format, lint, types, import contracts, gen
 	ruff check .
 	mypy $(PYTHON_CODE)
 	lint-imports
+	python -m docs.make_configuration --check
 	@if [ -f page/package.json ]; then cd page && npm run --silent check; fi
 	@$(MAKE) docs-examples
 
 bench-latency: venv-dev ## REST call to browser callback, side by side with peers
 	@python -m bench.latency
+
+docs-configuration: venv-dev ## write docs/configuration.md from the settings classes
+	python -m docs.make_configuration
 
 docs-examples: venv-dev page ## run the examples of README.md and docs/ against a real start
 	@python -m tests.docs.run_examples README.md $(sort $(wildcard docs/*.md))

@@ -68,7 +68,8 @@ broker_transport_options = (
 # Acknowledge last: a worker that dies in mid-task gives the task back; nodes drop what they have had.
 task_acks_late = True
 task_reject_on_worker_lost = True
-task_acks_on_failure_or_timeout = False
+task_acks_on_failure = False
+task_acks_on_timeout = False
 worker_cancel_long_running_tasks_on_connection_loss = False
 
 task_ignore_result = True

@@ -15,6 +15,9 @@ from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMe
 
 from proto.errors import FieldProblem
 
+# Far beyond what a push may hold (app/requests.py), far below where the parsers' recursion ends.
+_MAX_DEPTH = 200
+
 
 class NotJson(BadRequest):
     """The body is not JSON that means one thing."""
@@ -59,15 +62,30 @@ def read_bytes(request: Request, max_bytes: int) -> bytes:
 def parse(raw: bytes) -> Any:
     """Parse *raw*, or raise NotJson."""
     try:
-        orjson.loads(raw)
+        value = orjson.loads(raw)
+        if raw.count(b"[") + raw.count(b"{") > _MAX_DEPTH and deeper_than(_MAX_DEPTH, value):
+            raise NotJson("The body is nested too deeply.")
         return json.loads(raw.decode(), object_pairs_hook=_without_repeats)
     except orjson.JSONDecodeError as error:
         raise NotJson(f"The body is not JSON: {error}.") from error
     except _Repeated as error:
         name = str(error)
         raise NotJson("The body names one member twice.", [FieldProblem(name, "occurs twice in one object")]) from error
-    except RecursionError as error:
-        raise NotJson("The body is nested too deeply.") from error
+
+
+def deeper_than(limit: int, value: Any) -> bool:
+    """Tell whether *value* holds more than *limit* lists and objects within each other; an empty one does not count."""
+    level = [value]
+    for _ in range(limit + 1):
+        level = [
+            member
+            for item in level
+            if isinstance(item, dict | list)
+            for member in (item.values() if isinstance(item, dict) else item)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

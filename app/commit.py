@@ -26,9 +26,11 @@ The interleavings, and how each ends:
    when nothing was settled for that long, the thread hangs up, and 4 and 5 apply.
 7. *The broker asks for a pause* (memory or disk alarm).  ``put`` refuses at once, what waits fails, what is in flight
    keeps its deadline; the connection stays, since a new one would not be told of the alarm before it publishes.
-8. *Shutdown with requests waiting.*  ``put`` refuses; what waits is published, and confirms are awaited for one more
+8. *A queue was deleted.*  The message comes back as unroutable: 503, and the thread connects anew, which declares the
+   queues; 4 and 5 apply.
+9. *Shutdown with requests waiting.*  ``put`` refuses; what waits is published, and confirms are awaited for one more
    deadline; then the rest fails.  Nothing is dropped without its request hearing so.
-9. *Fork.*  Threads do not survive a fork, so a child would wait for nobody: a commit in another process than the one
+10. *Fork.*  Threads do not survive a fork, so a child would wait for nobody: a commit in another process than the one
    that started the thread is refused at once.
 
 Refuses to retry (the caller decides) and to look into the task.

@@ -66,7 +66,7 @@ def create_app(settings: WebSettings, parts: Parts) -> Flask:
         *presence.routes(),
         *Im(acceptor, presence, limits, max_body_bytes=settings.max_body_bytes).routes(),
         *Health(broker=parts.broker_state, store_is_up=parts.store_is_up, metrics=parts.metrics).routes(),
-        *Pages(parts.pages).routes(),
+        *Pages(parts.pages, settings.flower_url).routes(),
     )
     table = OpenApi(table, _version()).all_routes
     app = Flask("cloudpush", static_folder=None)

@@ -71,6 +71,8 @@ class Im:
         """Push to a room."""
         fields = self._fields()
         room = fields.get("room")
+        if isinstance(room, int) and not isinstance(room, bool):
+            room = str(room)  # im-cloud's callers number their rooms
         if isinstance(room, str):
             room = room_named(fields.get("type"), room)
         return self._push(fields, ("type", "room"), {"rooms": None if room is None else [room]})

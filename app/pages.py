@@ -15,8 +15,9 @@ STATIC = Path(__file__).parent / "static"
 class Pages:
     """The endpoints; *folder* holds index.html, docs.html and assets/."""
 
-    def __init__(self, folder: Path = STATIC) -> None:
+    def __init__(self, folder: Path, flower_url: str) -> None:
         self._folder = folder
+        self._flower_url = flower_url
 
     def index(self) -> Response:
         """Serve the page."""
@@ -29,6 +30,10 @@ class Pages:
     def asset(self, name: str) -> Response:
         """Serve a part of them; names carry a hash of their content, so they may be kept."""
         return send_from_directory(self._folder / "assets", name, max_age=31_536_000)
+
+    def flower(self) -> Response:
+        """Lead to the task monitor, whose address a page that is only files cannot know."""
+        return Response(status=302, headers={"Location": self._flower_url})
 
     def _page(self, name: str) -> Response:
         try:
@@ -45,5 +50,14 @@ class Pages:
         return (
             Route("GET", "/", self.index, "The page", _TAG, html, (503,), open=True),
             Route("GET", "/docs", self.docs, "API reference", _TAG, html, (503,), open=True),
+            Route(
+                "GET",
+                "/flower",
+                self.flower,
+                "Leads to the task monitor",
+                _TAG,
+                {302: Answer("Its address is in Location.", media_type="*/*")},
+                open=True,
+            ),
             Route("GET", "/assets/<path:name>", self.asset, "Parts of the page", _TAG, file, (404,), open=True),
         )

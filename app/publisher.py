@@ -58,10 +58,9 @@ class Publisher(threading.Thread):
         """Connect, serve, and connect again until the intake is closed."""
         backoff = _FIRST_BACKOFF_S
         while self._intake.state is not State.CLOSED:
-            reason = "the connection to the broker was lost"
+            reason, began = "the connection to the broker was lost", self._clock()
             try:
                 self._broker.open()
-                backoff = _FIRST_BACKOFF_S
                 log.info("broker_up")
                 self._serve()
             except BrokerUnavailable as error:
@@ -73,7 +72,8 @@ class Publisher(threading.Thread):
                 self._intake.shut(State.DOWN, reason)
                 self._fail_in_flight(reason)
                 self._broker.close()
-            backoff = self._rest(backoff)
+            # What fails soon again and again is tried more and more seldom, though it could connect.
+            backoff = self._rest(backoff if self._clock() - began < _LAST_BACKOFF_S else _FIRST_BACKOFF_S)
 
     def _serve(self) -> None:
         """Publish and settle until the connection is lost (BrokerUnavailable) or all is done after a close."""
@@ -85,18 +85,26 @@ class Publisher(threading.Thread):
                 selector.register(descriptor, selectors.EVENT_READ)
             self._intake.open()
             while not self._finished():
-                now = self._clock()
-                selector.select(max(0.0, min(next_tick, self._stalled_at()) - now))
-                self._settle(self._broker.receive())
-                self._mind_alarms()
+                selector.select(self._idle_s(next_tick))
+                self._hear()  # an alarm, perhaps: then nothing more is published
                 self._publish()
-                self._settle(self._broker.receive())
+                self._hear()  # the embedded broker confirms at once
                 now = self._clock()
                 if now >= next_tick:
                     self._broker.tick()
                     next_tick = now + _TICK_S
                 if now >= self._stalled_at():
                     raise BrokerUnavailable(f"the broker settled nothing for {self._stall_s} s")
+
+    def _idle_s(self, next_tick: float) -> float:
+        """Give how long there is nothing to do unless a descriptor says so."""
+        if len(self._intake) and len(self._in_flight) < self._max_in_flight:
+            return 0.0  # a confirm has made room for what waits
+        return max(0.0, min(next_tick, self._stalled_at()) - self._clock())
+
+    def _hear(self) -> None:
+        self._settle(self._broker.receive())
+        self._mind_alarms()
 
     def _publish(self) -> None:
         room = min(_BATCH, self._max_in_flight - len(self._in_flight))
@@ -121,6 +129,8 @@ class Publisher(threading.Thread):
                     handover.fail(word.verdict.value)
         if words:
             self._progress = self._clock()
+        if any(word.verdict is Verdict.UNROUTABLE for word in words):
+            raise BrokerUnavailable("a queue is missing; the next connection declares it")
 
     def _tags(self, word: Settled) -> list[int]:
         return list(takewhile(lambda tag: tag <= word.tag, self._in_flight)) if word.multiple else [word.tag]

@@ -12,6 +12,7 @@ import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, ValidationError, WithJsonSchema
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from app.body import deeper_than
 from proto import keys as key_names
 from proto.errors import FieldProblem, InvalidPush
 from proto.message import RAW_OP, Message, Push
@@ -92,7 +93,8 @@ class PushRequest(BaseModel):
     op: Op = Field(default=RAW_OP, description="What the message is; sessions may list the ops they accept.")
     msg: Any = Field(description="The message: any JSON value, null too.")
     ttl_s: Annotated[int, Field(ge=1, le=MAX_TTL_S)] | None = Field(
-        default=None, description="After so many seconds it is no longer delivered; 60 if absent."
+        default=None,
+        description="After so many seconds it is no longer delivered; the server's default (60) if absent.",
     )
     priority: Literal["high", "normal", "bulk"] = Field(default="normal", description="Separate queues.")
     durable: bool = Field(default=False, description="Not supported yet: only false is taken.")
@@ -184,7 +186,7 @@ def _encoded(value: Mapping[str, Any], limits: Limits) -> tuple[bytes, FieldProb
     """Give `msg` as it travels, or what keeps it from travelling."""
     if "msg" not in value:
         return b"", None  # the model has said so
-    if _deeper_than(MAX_DEPTH, value["msg"]):
+    if deeper_than(MAX_DEPTH, value["msg"]):
         return b"", FieldProblem("msg", f"must be nested at most {MAX_DEPTH} levels deep")
     try:
         body = orjson.dumps(value["msg"])
@@ -193,20 +195,6 @@ def _encoded(value: Mapping[str, Any], limits: Limits) -> tuple[bytes, FieldProb
     if len(body) > limits.max_message_bytes:
         return b"", FieldProblem("msg", f"must be at most {limits.max_message_bytes} bytes as JSON, not {len(body)}")
     return body, None
-
-
-def _deeper_than(limit: int, value: Any) -> bool:
-    level = [value]
-    for _ in range(limit + 1):
-        level = [
-            member
-            for item in level
-            if isinstance(item, dict | list)
-            for member in (item.values() if isinstance(item, dict) else item)
-        ]
-        if not level:
-            return False
-    return True
 
 
 def _problem(error: ErrorDetails) -> FieldProblem:

@@ -4,6 +4,7 @@ Why waitress: docs/adr/0002.  It hands a request to a thread only once all of it
 threads.  Refuses to know what is served.
 """
 
+import resource
 import socket
 import time
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from typing import Any
 import waitress.server
 from waitress import wasyncore
 from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.task import ErrorTask
 
 from app.answers import speaks_im
@@ -22,6 +24,7 @@ from app.settings import WebSettings
 _BACKLOG = 1024
 _MAX_HEADER_BYTES = 32_768
 _MAX_CONNECTIONS = 2000
+_OTHER_FILES = 128
 _IDLE_S = 75
 _TURN_S = 0.05
 
@@ -43,12 +46,25 @@ class _ProblemTask(ErrorTask):  # type: ignore[misc]
         self.write(body)
 
 
+class _Parser(HTTPRequestParser):  # type: ignore[misc]
+    def parse_header(self, header_plus: bytes) -> None:
+        try:
+            super().parse_header(header_plus)
+        except ValueError as error:  # of urlsplit, on an address like http://[/: waitress would just hang up
+            raise ParsingError("The request target is malformed") from error
+
+
 class _Channel(HTTPChannel):  # type: ignore[misc]
     error_task_class = _ProblemTask
+    parser_class = _Parser
 
     def idle(self) -> bool:
         """Tell whether nothing is being received, served or sent."""
         return not self.requests and self.request is None and not self.total_outbufs_len
+
+
+class CannotListen(Exception):
+    """The address is not ours, or taken."""
 
 
 class Server:
@@ -64,10 +80,11 @@ class Server:
             sockets=[_listening(settings.web_host, settings.web_port)],
             threads=settings.web_threads,
             backlog=_BACKLOG,
-            connection_limit=_MAX_CONNECTIONS,
+            connection_limit=_connection_limit(),
             channel_timeout=_IDLE_S,
             max_request_header_size=_MAX_HEADER_BYTES,
-            max_request_body_size=settings.max_body_bytes + 1,  # the largest that waitress takes is one less
+            # waitress counts what frames the chunks, too; the exact limit is app/body.py's.
+            max_request_body_size=2 * settings.max_body_bytes + _MAX_HEADER_BYTES,
             clear_untrusted_proxy_headers=False,  # nothing here reads them, and each request would pay
             ident=None,
         )
@@ -88,8 +105,9 @@ class Server:
 
     def stop(self) -> None:
         """End :meth:`run`.  May be called from a signal handler or any thread."""
-        self._stopping = True
-        self._server.pull_trigger()
+        if not self._stopping:
+            self._stopping = True
+            self._server.pull_trigger()
 
     def _drain(self) -> None:
         wasyncore.dispatcher.close(self._server)  # only the listening socket: new connections are refused
@@ -110,5 +128,15 @@ def _listening(host: str, port: int) -> socket.socket:
     family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     sock = socket.socket(family, kind, protocol)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.bind(address)
+    try:
+        sock.bind(address)
+    except OSError as error:
+        sock.close()
+        raise CannotListen(f"cannot listen on {host}:{port}: {error.strerror}") from error
     return sock
+
+
+def _connection_limit() -> int:
+    """Stay below the limit of open files: at that, waitress would try to accept without end."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(1, min(_MAX_CONNECTIONS, files - _OTHER_FILES))

@@ -7,7 +7,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class WebSettings(BaseSettings):
     """Where the REST interface listens, who may call it, and how much it takes."""
 
-    model_config = SettingsConfigDict(env_prefix="CLOUDPUSH_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="CLOUDPUSH_", hide_input_in_errors=True, frozen=True)
 
     web_host: str = Field(default="127.0.0.1", description="Address to listen on. Without an API key: loopback only.")
     web_port: int = Field(default=8000, ge=0, le=65535, description="Port of REST, /metrics, /docs and the page.")
@@ -20,7 +20,7 @@ class WebSettings(BaseSettings):
     confirm_deadline_s: float = Field(
         default=1.5, gt=0, le=1.9, description="Longest wait for the broker's confirm before a push gets 503."
     )
-    max_waiting: int = Field(
+    max_waiting_pushes: int = Field(
         default=4096, ge=1, description="Pushes that may wait for the broker at a time; one more gets 503 at once."
     )
     shutdown_s: float = Field(default=5.0, gt=0, description="How long a stopping process waits for open requests.")
@@ -32,5 +32,5 @@ class WebSettings(BaseSettings):
     probe_fresh_s: float = Field(
         default=10.0, gt=0, description="A node whose last push to itself is older gets no new browsers."
     )
-    flower_url: str = Field(default="http://127.0.0.1:5555", description="Where the page links for the task monitor.")
+    flower_url: str = Field(default="http://127.0.0.1:5555", description="Where /flower leads: the task monitor.")
     log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR.")

@@ -1,7 +1,7 @@
 """Entry point of the logic tier: ``python -m app.wsgi``.  Reads settings, starts the threads, serves until SIGTERM.
 
-Exit codes: 0 after SIGTERM or SIGINT, 2 when the settings forbid to start.  One process: its metrics are in one place,
-and its one broker connection carries the pushes of all its threads.
+Exit codes: 0 after SIGTERM or SIGINT, 2 when it cannot start as it is set up.  One process: its metrics are in one
+place, and its one broker connection carries the pushes of all its threads.
 """
 
 import ipaddress
@@ -17,7 +17,7 @@ from app.commit import Committer, Intake, State
 from app.factory import Parts, create_app
 from app.metrics import Metrics
 from app.publisher import Publisher
-from app.server import Server
+from app.server import CannotListen, Server
 from app.settings import WebSettings
 from app.watch import StoreWatch
 from proto import log as logs
@@ -40,7 +40,10 @@ def main() -> int:
     if (flaw := bind_flaw(settings)) is not None:
         return _misconfigured(flaw)
     logs.configure("logic", level=settings.log_level)
-    serve(settings, store_settings)
+    try:
+        serve(settings, store_settings)
+    except CannotListen as error:
+        return _misconfigured(str(error))
     return 0
 
 
@@ -90,8 +93,10 @@ def serve(settings: WebSettings, store_settings: StoreSettings) -> None:
 
 def make_committer(settings: WebSettings) -> tuple[Committer, Publisher]:
     """Make the way to the broker that celeryconfig.py names; starts nothing."""
-    intake = Intake(settings.max_waiting)
-    publisher = Publisher(_broker(), intake, stall_s=settings.confirm_deadline_s, max_in_flight=settings.max_waiting)
+    intake = Intake(settings.max_waiting_pushes)
+    publisher = Publisher(
+        _broker(), intake, stall_s=settings.confirm_deadline_s, max_in_flight=settings.max_waiting_pushes
+    )
     return Committer(intake, publisher), publisher
 
 

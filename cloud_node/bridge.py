@@ -74,8 +74,14 @@ class Bridge:
             return future.result(_GRACE_S)
 
     def post(self, run: Callable[[], object]) -> None:
-        """Run *run* on the hub's thread, soon; for the node's own few threads, whose number is the bound."""
-        self._put(run, bounded=False)
+        """Run *run* on the hub's thread, soon, or never if the node stops before that.
+
+        For the node's own few threads, whose number is the bound.
+        """
+        try:
+            self._put(run, bounded=False)
+        except BridgeFull as error:
+            log.debug("not run", reason=str(error))
 
     def serve(self) -> None:
         """Run what is asked for, until :meth:`close`; a greenlet of the hub's thread is kept by this."""

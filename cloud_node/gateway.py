@@ -76,6 +76,7 @@ class Gateway:
             _refuse(refusal)
         session = self._hub.add(sid, identity)
         metrics.CONNECTS.inc()
+        self._presence.renew_soon()
         metrics.SESSIONS.set(len(self._hub))
         log.info("connected", session=sid, key=identity.key, mid=identity.mid, rooms=len(identity.rooms))
         self._unready[sid] = self._presence.when_known(lambda: self._post(lambda: self._say_ready(session)))
@@ -103,6 +104,7 @@ class Gateway:
             if forget := self._unready.pop(sid, None):
                 forget()
             metrics.DISCONNECTS.labels(str(reason) or "unknown").inc()
+            self._presence.renew_soon()
             metrics.SESSIONS.set(len(self._hub))
             log.info("disconnected", session=sid, key=session.identity.key, reason=str(reason))
 
@@ -161,13 +163,16 @@ def origin_check(settings: CloudSettings) -> Callable[[str | None], bool]:
     def allowed(origin: str | None) -> bool:
         if origin is None or "*" in settings.allowed_origins or origin in settings.allowed_origins:
             return True
-        try:
-            host = urlsplit(origin).hostname
-        except ValueError:  # "http://[", which no browser sends
-            return False
-        return not settings.allowed_origins and host in LOOPBACK
+        return not settings.allowed_origins and _host(origin) in LOOPBACK
 
     return allowed
+
+
+def _host(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).hostname
+    except ValueError:  # such as an IPv6 address without its end
+        return None
 
 
 def _refuse(refusal: Refused) -> NoReturn:

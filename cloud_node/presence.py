@@ -13,7 +13,8 @@ Interleavings:
 2. *A session asks to be told when it is known, while a batch is under way.*  The request joins the batch that is taken
    after it, which holds all that was noted before the request; so "known" never comes too early.  Who gave up waiting
    takes the request back, so a store that is away does not gather them.
-3. *The write fails half-way.*  The snapshot is merged back, except where a newer count exists, and written again.
+3. *The write fails half-way.*  The keys of the snapshot that were not written are dirty again; the next write takes
+   their newest counts.
 4. *The lease lapses* (a long pause, a store that was away, restarted or emptied).  A lapsed incarnation is never
    revived (store/registry.py): the node takes a new one, writes all its keys under that, and only then starts the
    lease, so nobody sees it alive with half its keys.  A reader that saw the old one dead may sweep it at any time.
@@ -38,6 +39,9 @@ from store.registry import NodeInfo
 _BATCH = 500
 _RETRY_S = 0.5
 _STOP_S = 5.0
+_NEWS_S = 0.5  # between two renewals, however much is new
+_NEVER = float("inf")
+_MOST_GONE = 100_000
 
 log = structlog.get_logger()
 
@@ -81,12 +85,13 @@ class Presence:
         self._counts: dict[str, int] = {}
         self._dirty: set[str] = set()
         self._waiters: dict[object, Callable[[], None]] = {}
-        self._news = False
+        self._news_at = _NEVER
         self._stop = threading.Event()
         self._renew_at = 0.0
 
         self._generation = 0
         self._former: list[str] = []  # incarnations of this node that are not retired yet
+        self._leased_at = 0.0
         self._leased_until = 0.0
         self._registered = False
         self._run_id: str | None = None
@@ -128,10 +133,10 @@ class Presence:
 
         return forget
 
-    def renew_now(self) -> None:
-        """Say something new about the node without waiting for the next renewal."""
+    def renew_soon(self, within_s: float = _NEWS_S) -> None:
+        """Say something new about the node *within_s* after the last renewal, or now, not at the next one's time."""
         with self._changed:
-            self._news = True
+            self._news_at = min(self._news_at, self._leased_at + within_s)
             self._changed.notify()
 
     def start(self) -> None:
@@ -151,6 +156,7 @@ class Presence:
                 self._step()
             except StoreUnavailable as error:
                 log.warning("the store is away; trying again", reason=str(error))
+                self._bound_memory()
                 self._stop.wait(_RETRY_S)
             except Exception as error:
                 # Without this thread the node would be deaf until its restart.
@@ -167,26 +173,31 @@ class Presence:
     def _step(self) -> None:
         if not self._registered:
             self._register()
-        elif self._news or time.monotonic() >= self._renew_at:
+        elif time.monotonic() >= self._due():
             self._renew_at = 0.0  # until it has gone through it stays due
-            self._news = False  # before the node is described: what changes after that is news again
+            self._news_at = _NEVER  # before the node is described: what changes after that is news again
             self._renew()
         self._flush()
         with self._changed:
-            self._changed.wait_for(self._has_work, max(0.0, self._renew_at - time.monotonic()))
+            while not (self._dirty or self._waiters or self._stop.is_set()):
+                wait_s = self._due() - time.monotonic()
+                if wait_s <= 0:
+                    return
+                self._changed.wait(wait_s)
 
-    def _has_work(self) -> bool:
-        return bool(self._dirty or self._waiters or self._news or self._stop.is_set())
+    def _due(self) -> float:
+        return min(self._renew_at, self._news_at)
 
     def _register(self) -> None:
         self._run_id = self._leases.run_id()
         with self._changed:
-            self._dirty |= set(self._counts)  # and what went away after a write that may have got through
+            # Not only these: a failed attempt may have written a key that nobody holds any more.
+            self._dirty |= self._counts.keys()
         self._write_dirty()
         try:
             self._leases.register(self._describe(self.node), self._lease_ttl_s)
         except Exception:
-            self._next_incarnation()
+            self._next_incarnation("the beginning of the lease was not answered")
             raise
         self._registered = True
         self._leased()
@@ -205,15 +216,14 @@ class Presence:
             self._begin_again("the lease had lapsed")
 
     def _begin_again(self, reason: str) -> None:
-        old = self.node
         self._registered = False
-        self._next_incarnation()
-        log.warning("registering again under a new incarnation", node=self.node, old=old, reason=reason)
+        self._next_incarnation(reason)
         self._register()
 
-    def _next_incarnation(self) -> None:
+    def _next_incarnation(self, reason: str) -> None:
         self._former.append(self.node)
         self._generation += 1
+        log.warning("taking a new incarnation", node=self.node, reason=reason)
 
     def _retire_former(self) -> None:
         """Have what former incarnations left swept, whoever comes to it, also where the store never heard of them."""
@@ -221,8 +231,17 @@ class Presence:
             self._leases.retire(self._former[-1])
             self._former.pop()
 
+    def _bound_memory(self) -> None:
+        """While the store is away, forget which keys nobody holds any more, at the price of a new incarnation."""
+        with self._changed:
+            if len(self._dirty) <= len(self._counts) + _MOST_GONE:
+                return
+            self._dirty.clear()
+        self._registered = False
+        self._next_incarnation("too many keys came and went while the store was away")
+
     def _leased(self) -> None:
-        now = time.monotonic()
+        now = self._leased_at = time.monotonic()
         self._renew_at = now + self._renew_every_s
         self._leased_until = now + self._lease_ttl_s
 
@@ -257,7 +276,7 @@ class Presence:
             swept = 0
             for size in self._directory.sweep(node):
                 swept += size
-                if time.monotonic() > self._renew_at:
+                if time.monotonic() > self._due():
                     return  # the lease first; the rest of the sweep next time
             self._leases.bury(node)
             log.info("swept what a gone node left", gone=node, keys=swept)

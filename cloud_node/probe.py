@@ -23,12 +23,18 @@ log = structlog.get_logger()
 
 
 class Probe:
-    """One node's probe.  *every_s* apart; stale after three went missing."""
+    """One node's probe.  *every_s* apart; stale after three went missing.
 
-    def __init__(self, broker_url: str, address: str, every_s: float, new_id: Callable[[], str]) -> None:
+    *on_first* is called when the first one has come back.
+    """
+
+    def __init__(
+        self, broker_url: str, address: str, every_s: float, new_id: Callable[[], str], on_first: Callable[[], None]
+    ) -> None:
         self._broker_url = broker_url
         self._every_s = every_s
         self._new_id = new_id
+        self._on_first = on_first
         self.key = key_names.probe_key(address)
         self._stop = threading.Event()
         self._came_back: float | None = None  # when the last probe that came back was sent, monotonic
@@ -52,7 +58,9 @@ class Probe:
         except ValueError:
             return
         if sent <= time.monotonic() and (self._came_back is None or sent > self._came_back):
-            self._came_back = sent
+            first, self._came_back = self._came_back is None, sent
+            if first:
+                self._on_first()
 
     def start(self) -> None:
         """Begin to send."""
@@ -67,8 +75,7 @@ class Probe:
         while not self._stop.is_set():
             try:
                 self._send_until_stopped()
-            except Exception as error:  # noqa: BLE001
-                # Any: each broker's library has its own tree, and without this thread the node looks deaf for good.
+            except Exception as error:  # noqa: BLE001 (without this thread the node could not know that it is deaf)
                 log.warning("the broker does not take probes", reason=repr(error))
             # Until the first one is back every moment counts: the node is not ready.
             self._stop.wait(self._every_s if self._came_back else min(1.0, self._every_s))

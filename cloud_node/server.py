@@ -73,7 +73,11 @@ class Node:
         )
         self.hub = Hub(self.presence.note)
         self.probe = Probe(
-            settings.broker_url.get_secret_value(), settings.grpc_address, settings.probe_every_s, _new_id
+            settings.broker_url.get_secret_value(),
+            settings.grpc_address,
+            settings.probe_every_s,
+            _new_id,
+            self.presence.renew_soon,
         )
         sio = socketio.Server(
             async_mode="eventlet",
@@ -137,7 +141,7 @@ class Node:
         log.info("draining", sessions=len(self.hub), over_s=self._settings.drain_s)
         self.gateway.draining = True
         self.grpc.serving(False)
-        self.presence.renew_now()
+        self.presence.renew_soon(0)
         sessions = list(self.hub)
         began = time.monotonic()
         for number, session in enumerate(sessions):

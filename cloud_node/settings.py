@@ -12,7 +12,9 @@ ANY_ADDRESS = frozenset({"0.0.0.0", "::"})  # noqa: S104
 class CloudSettings(BaseSettings):
     """Where a node listens, how it stays known, and what it bears."""
 
-    model_config = SettingsConfigDict(env_prefix="CLOUDPUSH_", frozen=True, populate_by_name=True)
+    model_config = SettingsConfigDict(
+        env_prefix="CLOUDPUSH_", hide_input_in_errors=True, frozen=True, populate_by_name=True
+    )
 
     index: int = Field(default=0, ge=0, validation_alias="CLOUDPUSH_NODE_INDEX", description="Number of this node.")
     node_host: str = Field(default="127.0.0.1", description="Address that Socket.IO and gRPC listen on.")

@@ -62,7 +62,7 @@ def _run(settings: LaunchSettings, valkey: EmbeddedValkey | None) -> int:
 
     foreman = Foreman(started)
     watch = Watch(settings, foreman.say, give_up)
-    procfile = parse_procfile(settings.procfile.read_text(encoding="utf-8"))
+    procfile = parse_procfile((ROOT / settings.procfile).read_text(encoding="utf-8"))
     environ = child_environ(settings, valkey)
     for process in expand_processes(procfile.processes, concurrency={"cloud": settings.nodes}, env=environ):
         foreman.add_process(process.name, process.cmd, env=process.env, cwd=str(ROOT))
@@ -121,8 +121,8 @@ def _say_who_may_come(settings: LaunchSettings) -> None:
     open_to = []
     if settings.api_key is None:
         open_to.append("any caller may push (CLOUDPUSH_API_KEY is not set)")
-    if settings.token_secret is None:
-        open_to.append("any browser may connect under any key (CLOUDPUSH_TOKEN_SECRET is not set)")
+    if settings.client_jwt_secret is None:
+        open_to.append("any browser may connect under any key (CLOUDPUSH_CLIENT_JWT_SECRET is not set)")
     if open_to:
         print("!! ANONYMOUS: " + "; ".join(open_to), flush=True)
         print("!! Everything listens on loopback only.", flush=True)

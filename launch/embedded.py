@@ -69,7 +69,7 @@ class EmbeddedValkey:
         self._data.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = _locked(self._data.parent / "lock")
         self._private = _private_dir()
-        command = [sys.executable, "-m", "launch.guard", str(os.getpid()), *self._valkey()]
+        command = [sys.executable, "-m", "launch.guard", str(os.getpid()), str(self._private), *self._valkey()]
         environ = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
         self._guard = subprocess.Popen(
             command, env=environ, pass_fds=[self._lock.fileno()], stdin=subprocess.DEVNULL, start_new_session=True

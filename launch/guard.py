@@ -1,9 +1,12 @@
-"""Runs one program and ends it when the starter is gone, however that went: ``python -m launch.guard PARENT_PID CMD…``.
+"""Runs one program and ends it when the starter is gone, however that went.
+
+``python -m launch.guard PARENT_PID DIRECTORY COMMAND…``; *DIRECTORY*, which holds the program's socket, goes with it.
 
 Refuses to outlive its program or its parent.  SIGINT is left to the parent, which ends us in its own order.
 """
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,8 +16,15 @@ _LOOK_S = 0.2
 _GRACE_S = 10.0
 
 
-def main(parent: int, argv: list[str]) -> int:
+def main(parent: int, directory: str, argv: list[str]) -> int:
     """Run *argv* until it ends, SIGTERM comes or *parent* is not our parent any more; gives its exit code."""
+    try:
+        return _run(parent, argv)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _run(parent: int, argv: list[str]) -> int:
     asked = False
 
     def ask(_number: int, _frame: FrameType | None) -> None:
@@ -45,4 +55,4 @@ def _end(child: subprocess.Popen[bytes]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]), sys.argv[2:]))
+    sys.exit(main(int(sys.argv[1]), sys.argv[2], sys.argv[3:]))

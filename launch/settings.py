@@ -57,7 +57,7 @@ class LaunchSettings(BaseSettings):
         description="Redis or Valkey to use. Unset: the embedded Valkey.",
     )
     data_dir: Path = Field(default=Path(".cloudpush"), description="Where the embedded Valkey keeps its data.")
-    procfile: Path = Field(default=ROOT / "Procfile", description="The processes to start.")
+    procfile: Path = Field(default=Path("Procfile"), description="The processes to start; a path from this project.")
     web_port: int = Field(default=8000, ge=1, le=65535, description="Port of REST and the page.")
     socketio_port: int = Field(default=9000, ge=1, le=65535, description="Socket.IO port of the first node.")
     grpc_port: int = Field(default=9500, ge=1, le=65535, description="gRPC port of the first node.")
@@ -66,7 +66,9 @@ class LaunchSettings(BaseSettings):
     drain_s: float = Field(default=2.0, ge=0, le=4, description="How long stopping nodes say goodbye to browsers.")
     ready_s: float = Field(default=180.0, gt=0, description="Longest wait until everything is ready.")
     api_key: SecretStr | None = Field(default=None, description="See the web tier. Unset: anonymous callers.")
-    token_secret: SecretStr | None = Field(default=None, description="See the cloud tier. Unset: anonymous browsers.")
+    client_jwt_secret: SecretStr | None = Field(
+        default=None, description="See the cloud tier. Unset: anonymous browsers."
+    )
 
     @property
     def needs_valkey(self) -> bool:

@@ -24,8 +24,9 @@ _UNAVAILABLE = (
     redis.exceptions.ClusterDownError,
     redis.exceptions.TryAgainError,
 )
-# The same, where the client has no class for it: no room to persist, too few replicas, a script that hogs it.
-_UNAVAILABLE_ANSWER = re.compile(r"(^|caused error: )(MISCONF|NOREPLICAS|BUSY) ")
+# The same, where the client has no class for it: full disk, lost replicas, a script that hogs it.  In a pipeline the
+# client puts words of its own before the answer.
+_CANNOT_SERVE = re.compile(r"(^|caused error: )(MISCONF|NOREPLICAS|BUSY) ")
 
 
 def connect(settings: StoreSettings) -> redis.Redis:
@@ -45,12 +46,10 @@ def answering() -> Iterator[None]:
     """Run store calls; raise StoreUnavailable where Redis cannot serve them now."""
     try:
         yield
-    except _UNAVAILABLE as error:
-        raise StoreUnavailable(f"the store does not answer: {error}") from error
-    except redis.ResponseError as error:
-        if not _UNAVAILABLE_ANSWER.search(str(error)):
+    except redis.RedisError as error:
+        if not isinstance(error, _UNAVAILABLE) and not _CANNOT_SERVE.search(str(error)):
             raise
-        raise StoreUnavailable(f"the store takes no writes: {error}") from error
+        raise StoreUnavailable(f"the store cannot serve this now: {error}") from error
 
 
 def ping(client: redis.Redis) -> None:

@@ -7,7 +7,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class StoreSettings(BaseSettings):
     """Where the store is and how long to wait for it."""
 
-    model_config = SettingsConfigDict(env_prefix="CLOUDPUSH_", frozen=True, populate_by_name=True)
+    model_config = SettingsConfigDict(
+        env_prefix="CLOUDPUSH_", hide_input_in_errors=True, frozen=True, populate_by_name=True
+    )
 
     redis_url: SecretStr = Field(
         default=SecretStr("redis://127.0.0.1:6379/0"),

@@ -4,3 +4,4 @@ from celery import Celery
 
 app = Celery("cloudpush", include=["tasks.push", "tasks.worker"])
 app.config_from_object("celeryconfig")
+app.steps["consumer"].add("tasks.events:BufferedTaskEvents")

@@ -17,8 +17,6 @@ from proto.errors import StoreUnavailable
 from store.connection import ping
 from tasks import metrics
 
-_JSON = [("Content-Type", "application/json")]
-
 
 class HealthServer:
     """Serves until :meth:`stop`.  Set *consumer* once Celery's consumer runs."""
@@ -81,5 +79,6 @@ class _Quiet(WSGIRequestHandler):
 
 
 def _json(start_response: Callable[..., Any], status: str, body: Any) -> list[bytes]:
-    start_response(status, _JSON)
+    # A new list each time: wsgiref adds Content-Length to the one it is given.
+    start_response(status, [("Content-Type", "application/json")])
     return [orjson.dumps(body)]

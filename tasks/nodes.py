@@ -45,20 +45,16 @@ class Nodes:
 
     def push(self, plan: Plan, push: Push) -> dict[str, Mapping[str, KeyOutcome] | NodeError]:
         """Send *push* to every node of *plan* at the same time; every node gets an entry in the result."""
-        calls = {node: self._start(node, "PushMsg", push.to_request(keys)) for node, keys in plan.sends.items()}
-        return {node: self._finish_push(node, call, plan.sends[node]) for node, call in calls.items()}
+        requests = {node: push.to_request(keys) for node, keys in plan.sends.items()}
+        replies = self._call_all("PushMsg", requests)
+        return {node: _outcomes(node, reply, plan.sends[node]) for node, reply in replies.items()}
 
     def disconnect(self, plan: Plan) -> dict[str, int | NodeError]:
         """End the sessions of the plan's keys; gives the number ended by each node."""
-        calls = {
-            node: self._start(node, "Disconnect", cloud_pb2.DisconnectReq(keys=keys))
-            for node, keys in plan.sends.items()
-        }
-        answers: dict[str, int | NodeError] = {}
-        for node, call in calls.items():
-            reply = self._finish(node, call)
-            answers[node] = reply if isinstance(reply, NodeError) else int(reply.sessions)
-        return answers
+        replies = self._call_all(
+            "Disconnect", {node: cloud_pb2.DisconnectReq(keys=keys) for node, keys in plan.sends.items()}
+        )
+        return {node: reply if isinstance(reply, NodeError) else int(reply.sessions) for node, reply in replies.items()}
 
     def close(self) -> None:
         """Close all channels; calls under way end as unreachable."""
@@ -68,7 +64,14 @@ class Nodes:
         for channel in channels:
             channel.close()
 
-    def _start(self, node: str, method: str, request: Any) -> Any:
+    def _call_all(self, method: str, requests: Mapping[str, Any]) -> dict[str, Any]:
+        """Call every node; gives its reply or a NodeError."""
+        if len(requests) == 1:  # the common case; a future would cost a hand-over to another thread
+            return {node: self._call(node, method, request) for node, request in requests.items()}
+        futures = {node: self._call(node, method, request, later=True) for node, request in requests.items()}
+        return {node: self._settled(node, future) for node, future in futures.items()}
+
+    def _call(self, node: str, method: str, request: Any, *, later: bool = False) -> Any:
         address = address_of(node)
         # One look only: other threads take suspicions back too.
         until = self._suspect_until.get(address)
@@ -78,24 +81,17 @@ class Nodes:
             self._suspect_until.pop(address, None)
         call = getattr(cloud_pb2_grpc.CloudStub(self._channel(address)), method)  # type: ignore[no-untyped-call]
         try:
-            return call.future(request, timeout=self._deadline_s, metadata=self._metadata)
+            return (call.future if later else call)(request, timeout=self._deadline_s, metadata=self._metadata)
+        except grpc.RpcError as error:
+            return self._translated(node, error)
         except ValueError as error:  # the channel was closed under us
             return NodeUnreachable(node, str(error))
 
-    def _finish_push(self, node: str, call: Any, keys: Sequence[str]) -> Mapping[str, KeyOutcome] | NodeError:
-        reply = self._finish(node, call)
-        if isinstance(reply, NodeError):
-            return reply
+    def _settled(self, node: str, future: Any) -> Any:
+        if isinstance(future, NodeError):
+            return future
         try:
-            return outcomes_from_reply(keys, reply)
-        except ValueError as error:
-            return NodeRefused(node, f"its reply makes no sense: {error}")
-
-    def _finish(self, node: str, call: Any) -> Any:
-        if isinstance(call, NodeError):
-            return call
-        try:
-            return call.result()
+            return future.result()
         except grpc.FutureCancelledError:
             return NodeUnreachable(node, "the call was cancelled")
         except grpc.RpcError as error:
@@ -123,3 +119,12 @@ class Nodes:
         if idle is not None:
             idle.close()
         return channel
+
+
+def _outcomes(node: str, reply: Any, keys: Sequence[str]) -> Mapping[str, KeyOutcome] | NodeError:
+    if isinstance(reply, NodeError):
+        return reply
+    try:
+        return outcomes_from_reply(keys, reply)
+    except ValueError as error:
+        return NodeRefused(node, f"its reply makes no sense: {error}")

@@ -7,7 +7,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class TaskSettings(BaseSettings):
     """Where the broker is, and how hard a worker tries."""
 
-    model_config = SettingsConfigDict(env_prefix="CLOUDPUSH_", frozen=True, populate_by_name=True)
+    model_config = SettingsConfigDict(
+        env_prefix="CLOUDPUSH_", hide_input_in_errors=True, frozen=True, populate_by_name=True
+    )
 
     broker_url: SecretStr = Field(
         default=SecretStr("amqp://guest:guest@127.0.0.1:5672//"),

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from cloud_node.presence import Presence
@@ -30,11 +31,27 @@ class WatchedRegistry(MemoryRegistry):
         super().register(info, ttl_s)
 
 
-class NeverWaits(threading.Condition):
-    """So that a step of presence's loop ends when there is nothing to do."""
+class _NothingToDo(Exception):
+    """What a wait is, where nobody may wait."""
 
-    def wait_for(self, predicate: Callable[[], Any], timeout: float | None = None) -> Any:  # noqa: ARG002
-        return predicate()
+
+class _NeverWaits(threading.Condition):
+    def wait(self, timeout: float | None = None) -> bool:  # noqa: ARG002
+        raise _NothingToDo
+
+
+def by_hand(presence: Presence) -> Presence:
+    """Make *presence* one whose loop is turned with :func:`turn`."""
+    presence._changed = _NeverWaits()
+    return presence
+
+
+def turn(presence: Presence, *, renews: bool = False) -> None:
+    """Turn the loop once, up to where it would wait."""
+    if renews:
+        presence.renew_soon(0)
+    with suppress(_NothingToDo):
+        presence._step()
 
 
 def presence_of(registry: MemoryRegistry, store: MemoryStore, **options: Any) -> Presence:

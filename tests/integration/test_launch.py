@@ -4,7 +4,6 @@ import os
 import re
 import signal
 import socket
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,71 +13,32 @@ import redis
 from honcho.manager import KILL_WAIT
 
 from launch.embedded import EmbeddedValkey, ValkeyFailed
-from tests.parts.process import Child, free_port, free_row, until
+from tests.parts.launch import Launch
+from tests.parts.process import free_port, until
 
-_ROOT = Path(__file__).parents[2]
 _STAND_IN = Path(__file__).parent / "stand_in.py"
 
 
-class Launch:
-    """One start on free ports, with stand-ins for the tiers."""
-
-    def __init__(self, home: Path, nodes: int = 2, **stand_ins: str) -> None:
-        self.home = home
-        self.ports = {"WEB": free_port(), "WORKER": free_port(), "FLOWER": free_port()}
-        self.ports |= {"SOCKETIO": free_row(nodes), "GRPC": free_row(nodes)}
-        index = "$((${HONCHO_PROCESS_NAME##*.} - 1))"
-        commands = {
-            "web": f"exec python {_STAND_IN} {self.ports['WEB']}",
-            "worker": f"exec python {_STAND_IN} {self.ports['WORKER']}",
-            "cloud": f"exec python {_STAND_IN} $(({self.ports['SOCKETIO']} + {index}))",
-            "flower": f"exec python {_STAND_IN} {self.ports['FLOWER']}",
-        } | stand_ins
-        procfile = home / "Procfile"
-        procfile.write_text("".join(f"{name}: {command}\n" for name, command in commands.items()), encoding="utf-8")
-        env = {name: value for name, value in os.environ.items() if name not in ("RABBITMQ_URL", "REDIS_URL")}
-        env |= {f"CLOUDPUSH_{name}_PORT": str(port) for name, port in self.ports.items()}
-        env |= {"CLOUDPUSH_PROCFILE": str(procfile), "CLOUDPUSH_DATA_DIR": str(home / "data"), "NODES": str(nodes)}
-        self.child = Child("launch", [sys.executable, "-m", "launch"], log=home / "launch.log", env=env, cwd=_ROOT)
-
-    @property
-    def output(self) -> str:
-        return self.child.log.read_text(encoding="utf-8")
-
-    def start(self) -> None:
-        self.child.start()
-        self.child.until(lambda: "ready: " in self.output, 30, "the line ready:")
-
-    def until_ended(self) -> int:
-        until(lambda: not self.child.running, 20, "the end of the start")
-        assert self.child.returncode is not None
-        return self.child.returncode
-
-    def pid_of(self, name: str) -> int:
-        found = re.search(rf"{re.escape(name)} started \(pid=(\d+)\)", self.output)
-        assert found, f"no start of {name} in the output"
-        return int(found[1])
-
-    def left(self) -> dict[int, str]:
-        """Pid and command of all that came from this start: by environment, or (Valkey hides that) by directory."""
-        found = {}
-        for process in Path("/proc").glob("[0-9]*"):
-            try:
-                environ = (process / "environ").read_bytes()
-                ours = f"={self.home}/data".encode() in environ or (process / "cwd").readlink().is_relative_to(
-                    self.home
-                )
-                command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            except OSError:
-                continue
-            if ours and command:
-                found[int(process.name)] = command
-        return found
+def with_stand_ins(home: Path, **instead: str) -> Launch:
+    """A start whose tiers are stand-ins that answer 200 to everything."""
+    launch = Launch(home)
+    ports = launch.ports
+    index = "$((${HONCHO_PROCESS_NAME##*.} - 1))"
+    commands = {
+        "web": f"exec python {_STAND_IN} {ports['WEB']}",
+        "worker": f"exec python {_STAND_IN} {ports['WORKER']}",
+        "cloud": f"exec python {_STAND_IN} $(({ports['SOCKETIO']} + {index}))",
+        "flower": f"exec python {_STAND_IN} {ports['FLOWER']}",
+    } | instead
+    procfile = home / "Procfile"
+    procfile.write_text("".join(f"{name}: {command}\n" for name, command in commands.items()), encoding="utf-8")
+    launch.env["CLOUDPUSH_PROCFILE"] = str(procfile)
+    return launch
 
 
 @pytest.fixture
 def launch(tmp_path: Path) -> Iterator[Launch]:
-    started = Launch(tmp_path)
+    started = with_stand_ins(tmp_path)
     yield started
     started.child.terminate()
 
@@ -97,7 +57,7 @@ def test_ready_names_every_url_and_sigterm_ends_all_with_zero(launch: Launch) ->
 
 
 def test_what_is_not_ready_is_named(tmp_path: Path) -> None:
-    launch = Launch(tmp_path, flower="sleep 60")
+    launch = with_stand_ins(tmp_path, flower="sleep 60")
     launch.child.start()
     try:
         launch.child.until(lambda: "» waiting for flower.1 (" in launch.output, 20, "a line that names flower")
@@ -124,13 +84,16 @@ def test_the_end_of_the_embedded_valkey_ends_the_run_by_name(launch: Launch) -> 
 
 def test_nothing_outlives_a_killed_starter(launch: Launch) -> None:
     launch.start()
+    sockets = [found[1] for command in launch.left().values() if (found := re.search(r"unixsocket:(\S+)", command))]
+    assert [Path(name).is_socket() for name in sockets] == [True]
     os.kill(launch.child.pid, signal.SIGKILL)
     until(lambda: launch.left() == {}, 15, "the end of all that was started")
+    assert not Path(sockets[0]).parent.exists()
 
 
 @pytest.mark.parametrize("shell", ["exec", ""])
 def test_a_stuck_part_is_killed_but_has_its_time_to_drain(tmp_path: Path, shell: str) -> None:
-    launch = Launch(tmp_path, worker=f"{shell} python {_STAND_IN} {free_port()} stubborn")
+    launch = with_stand_ins(tmp_path, worker=f"{shell} python {_STAND_IN} {free_port()} stubborn")
     launch.child.start()
     launch.child.until(lambda: "» waiting for worker.1 (" in launch.output, 20, "all but the worker ready")
     launch.child.until(lambda: "| stubborn" in launch.output, 20, "the stubborn worker")

@@ -4,6 +4,7 @@ Refuses to wait without a deadline, and to leave a group behind.
 """
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -13,6 +14,10 @@ from pathlib import Path
 
 _POLL_S = 0.05
 _TAIL_LINES = 40
+# Below those that the system gives to outgoing connections, which would take a free port before its server does.
+_PORTS = range(15_000, 32_000)
+_TRIES = 1_000
+_given: set[int] = set()
 
 
 class NotInTime(AssertionError):
@@ -29,24 +34,27 @@ def until(condition: Callable[[], bool], timeout_s: float, what: str) -> None:
 
 
 def free_port() -> int:
-    """Give a TCP port of 127.0.0.1 that nobody listens on now, and that was not given before."""
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-        if port not in _given:
-            _given.add(port)
-            return port
+    """Give a TCP port of 127.0.0.1 that nobody uses now, and that was not given before."""
+    return free_row(1)
 
 
 def free_row(count: int) -> int:
-    """Give the first of *count* neighbouring ports that nobody listens on now."""
-    while True:
-        first = free_port()
-        row = range(first, first + count)
-        if row[-1] < 65_536 and not any(listens(port) or port in _given - {first} for port in row):
+    """Give the first of *count* neighbouring ports that nobody uses now; AssertionError when there is no such row."""
+    for _ in range(_TRIES):
+        row = range(first := random.choice(_PORTS), first + count)
+        if _given.isdisjoint(row) and all(_can_bind(port) for port in row):
             _given.update(row)
             return first
+    raise AssertionError(f"no {count} neighbouring free ports in {_PORTS}")
+
+
+def _can_bind(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def listens(port: int) -> bool:
@@ -54,9 +62,6 @@ def listens(port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-_given: set[int] = set()
 
 
 class Child:
@@ -74,7 +79,7 @@ class Child:
         self.name = name
         self.argv = list(argv)
         self.log = log
-        self._env = dict(os.environ if env is None else env)
+        self._env = os.environ if env is None else env  # read at each start
         self._cwd = cwd
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -15,7 +15,7 @@ from cloud_node.presence import Presence
 from proto import keys as key_names
 from store.registry import NodeInfo
 from tests.fakes.memory_directory import MemoryDirectory, MemoryRegistry, MemoryStore
-from tests.fakes.presence import TTL_S, Clock, NeverWaits
+from tests.fakes.presence import TTL_S, Clock, by_hand, turn
 
 _WHO = ("alice", "bob")
 _ROOMS = ("a", "b")
@@ -33,21 +33,21 @@ class _Node:
     known: dict[Session, None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.presence = Presence(
-            MemoryRegistry(self.store),
-            MemoryDirectory(self.store),
-            lambda node: NodeInfo(node, self.address, ""),
-            lambda generation: f"{self.address}#{self.boot}.{generation}",
-            lease_ttl_s=TTL_S,
-            renew_every_s=3.0,
+        self.presence = by_hand(
+            Presence(
+                MemoryRegistry(self.store),
+                MemoryDirectory(self.store),
+                lambda node: NodeInfo(node, self.address, ""),
+                lambda generation: f"{self.address}#{self.boot}.{generation}",
+                lease_ttl_s=TTL_S,
+                renew_every_s=3.0,
+            )
         )
-        self.presence._changed = NeverWaits()
         self.hub = Hub(self.presence.note)
 
     def turn(self, times: int = 1) -> None:
         for _ in range(times):
-            self.presence.renew_now()
-            self.presence._step()
+            turn(self.presence, renews=True)
 
 
 class DirectoryMachine(RuleBasedStateMachine):

@@ -7,7 +7,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from proto.errors import StoreUnavailable
 from store.registry import NodeInfo
 from tests.fakes.memory_directory import MemoryDirectory, MemoryStore
-from tests.fakes.presence import TTL_S, Clock, NeverWaits, WatchedRegistry, presence_of
+from tests.fakes.presence import TTL_S, Clock, WatchedRegistry, by_hand, presence_of, turn
 
 _KEYS = ("alice", "bob", "room:a", "all")
 
@@ -21,8 +21,7 @@ class PresenceMachine(RuleBasedStateMachine):
         self.store = MemoryStore(self.clock)
         self.registry = WatchedRegistry(self.store, self._lease_begins)
         self.directory = MemoryDirectory(self.store)
-        self.presence = presence_of(self.registry, self.store)
-        self.presence._changed = NeverWaits()
+        self.presence = by_hand(presence_of(self.registry, self.store))
         self.noted: dict[str, list[int]] = {key: [0] for key in _KEYS}
         self.seen_dead: set[str] = set()
         self.asked = self.told = 0
@@ -38,9 +37,9 @@ class PresenceMachine(RuleBasedStateMachine):
             assert self._written(info.node, key) == counts[-1], "a lease begins before its keys are there"
         self.emptied = False
 
-    def _step(self) -> None:
+    def _turn(self, *, renews: bool) -> None:
         try:
-            self.presence._step()
+            turn(self.presence, renews=renews)
         except StoreUnavailable:
             return
 
@@ -71,9 +70,7 @@ class PresenceMachine(RuleBasedStateMachine):
 
     @rule(renews=st.booleans())
     def the_loop_turns(self, renews: bool) -> None:
-        if renews:
-            self.presence.renew_now()
-        self._step()
+        self._turn(renews=renews)
 
     @rule(half_steps=st.integers(0, 12), renews=st.booleans())
     def the_loop_turns_while_the_store_goes_away(self, half_steps: int, renews: bool) -> None:
@@ -111,16 +108,14 @@ class PresenceMachine(RuleBasedStateMachine):
     @rule()
     def in_the_end_the_store_knows_what_the_hub_knows(self) -> None:
         for _ in range(2):
-            self.presence.renew_now()
-            self._step()
+            self._turn(renews=True)
         for key, counts in self.noted.items():
             assert self._written(self.presence.node, key) == counts[-1]
         if self.went_back:  # a goodbye may be among what was lost: that lease then ends by itself
             self.time_passes(int(TTL_S) + 1)
             self.went_back = False
         for _ in range(2):
-            self.presence.renew_now()
-            self._step()
+            self._turn(renews=True)
         assert self.directory.counts(_KEYS) == {key: counts[-1] for key, counts in self.noted.items()}
         if not self.ever_went_back:  # that may bring back the keys of an incarnation before its lease: they count never
             assert {node for nodes in self.store.holders.values() for node in nodes} <= {self.presence.node}

@@ -8,7 +8,7 @@ import pytest
 from cloud_node.presence import Presence
 from proto.errors import StoreUnavailable
 from tests.fakes.memory_directory import MemoryDirectory, MemoryRegistry, MemoryStore
-from tests.fakes.presence import Clock, NeverWaits, WatchedRegistry, presence_of
+from tests.fakes.presence import Clock, WatchedRegistry, by_hand, presence_of, turn
 from tests.parts.process import until
 
 
@@ -17,101 +17,89 @@ def store() -> MemoryStore:
     return MemoryStore(Clock())
 
 
-def _quiet(presence: Presence) -> Presence:
-    presence._changed = NeverWaits()
-    return presence
-
-
-def _steps(presence: Presence, count: int = 1) -> None:
-    for _ in range(count):
-        presence._step()
-
-
 def test_after_a_lapse_a_node_is_another_incarnation_with_all_its_keys(store: MemoryStore) -> None:
-    presence = _quiet(presence_of(MemoryRegistry(store), store))
+    presence = by_hand(presence_of(MemoryRegistry(store), store))
     presence.note("alice", 1)
-    _steps(presence)
+    turn(presence)
     assert presence.node == "h:1#boot.0"
     store.leases["h:1#boot.0"] = 0
     for _ in range(2):
-        presence.renew_now()
-        _steps(presence)
+        turn(presence, renews=True)
     assert presence.node == "h:1#boot.1"
     assert store.holders["alice"] == {"h:1#boot.1": 1}, "and what the old one left is swept"
 
 
 def test_a_restarted_store_is_told_again_and_made_young(store: MemoryStore) -> None:
     store.settle_ms = 1000
-    presence = _quiet(presence_of(MemoryRegistry(store), store))
-    _steps(presence)
+    presence = by_hand(presence_of(MemoryRegistry(store), store))
+    turn(presence)
     assert store.born is not None
     store.born -= 5000
     assert store.leases_now().settled
     store._run += 1
-    presence.renew_now()
-    _steps(presence)
+    turn(presence, renews=True)
     assert presence.node == "h:1#boot.1"
     assert not store.leases_now().settled
 
 
 def test_a_beginning_whose_answer_was_lost_is_not_repeated_under_the_same_name(store: MemoryStore) -> None:
     begun: list[str] = []
-    presence = _quiet(presence_of(WatchedRegistry(store, lambda info: begun.append(info.node)), store))
+    presence = by_hand(presence_of(WatchedRegistry(store, lambda info: begun.append(info.node)), store))
     store.fail_after(3)  # run_id and its answer, the lease, but not its answer
     with pytest.raises(StoreUnavailable):
-        _steps(presence)
+        turn(presence)
     assert list(store.leases) == begun == ["h:1#boot.0"]
     store.heal()
-    _steps(presence)
+    turn(presence)
     assert begun == ["h:1#boot.0", "h:1#boot.1"]
     assert store.leases_now().live == {"h:1#boot.1"}
 
 
 def test_an_incarnation_that_could_not_be_retired_at_once_is_swept_all_the_same(store: MemoryStore) -> None:
-    presence = _quiet(presence_of(MemoryRegistry(store), store))
+    presence = by_hand(presence_of(MemoryRegistry(store), store))
     presence.note("alice", 1)
-    _steps(presence)
+    turn(presence)
     store.lose_everything()
     for half_steps in range(30):  # wherever it fails on the way to the new incarnation
-        presence.renew_now()
+        presence.renew_soon(0)
         store.fail_after(half_steps)
         try:
-            _steps(presence)
+            turn(presence)
         except StoreUnavailable:
             continue
         break
     store.heal()
-    presence.renew_now()
-    _steps(presence, 2)
+    turn(presence, renews=True)
+    turn(presence)
     assert {node for nodes in store.holders.values() for node in nodes} == {presence.node}
     assert store.leases_now().lapsed == ()
 
 
 def test_news_that_could_not_be_told_is_told_at_the_next_chance(store: MemoryStore) -> None:
     draining = [False]
-    presence = _quiet(presence_of(MemoryRegistry(store), store, draining=lambda: draining[0]))
-    _steps(presence)
+    presence = by_hand(presence_of(MemoryRegistry(store), store, draining=lambda: draining[0]))
+    turn(presence)
     draining[0] = True
-    presence.renew_now()
+    presence.renew_soon(0)
     store.fail_after(0)
     with pytest.raises(StoreUnavailable):
-        _steps(presence)
+        turn(presence)
     store.heal()
-    _steps(presence)
+    turn(presence)
     assert store.info[presence.node].draining
 
 
 def test_who_no_longer_wants_to_be_told_is_not_and_is_forgotten(store: MemoryStore) -> None:
-    presence = _quiet(presence_of(MemoryRegistry(store), store))
+    presence = by_hand(presence_of(MemoryRegistry(store), store))
     told: list[str] = []
     forget = presence.when_known(lambda: told.append("gone"))
     presence.when_known(lambda: told.append("here"))
     store.fail_after(0)
     with pytest.raises(StoreUnavailable):
-        _steps(presence)
+        turn(presence)
     forget()
     store.heal()
-    _steps(presence)
+    turn(presence)
     assert told == ["here"]
     forget()
 

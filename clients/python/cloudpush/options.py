@@ -1,0 +1,52 @@
+"""What every command has: where the server is, and errors as one line that says what to do next."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import click
+
+from cloudpush.errors import CloudpushError, Problem, Refused, Unreachable
+from cloudpush.show import one_line
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+
+Command = Callable[..., None]
+
+
+def connection_options(command: Command) -> Command:
+    """Give a command the options that all have."""
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs."),
+        click.option("--api-key", envvar="CLOUDPUSH_API_KEY", help="The server's API key [env: CLOUDPUSH_API_KEY]."),
+        click.option(
+            "--url",
+            envvar="CLOUDPUSH_URL",
+            default=DEFAULT_URL,
+            show_default=True,
+            help="Where cloudpush is [env: CLOUDPUSH_URL].",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+@contextmanager
+def errors_told() -> Iterator[None]:
+    """Turn our errors into one line on stderr and exit code 1."""
+    try:
+        yield
+    except CloudpushError as error:
+        raise click.ClickException(f"{one_line(str(error))} {_next_step(error)}".rstrip()) from None
+
+
+def _next_step(error: CloudpushError) -> str:
+    match error:
+        case Unreachable():
+            return "- is it running? Start it with `make run`, or say where it is with --url."
+        case Problem(status=401 | 403):
+            return "- give the right key with --api-key or CLOUDPUSH_API_KEY."
+        case Problem(retry_after_s=float()):
+            return "- try again later; `cloudpush nodes` shows what is up."
+        case Refused(code=code) if "token" in code:
+            return "- give a token with --token."
+    return ""

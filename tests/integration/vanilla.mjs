@@ -1,0 +1,43 @@
+// A stock socket.io-client that does one thing and tells each step as a line of JSON on stdout.
+//   node vanilla.mjs session URL AUTH TRANSPORTS ROOM   connect, join ROOM, wait for one push, leave, disconnect
+//   node vanilla.mjs refused URL AUTH TRANSPORTS        connect and be refused
+//   node vanilla.mjs returns URL AUTH TRANSPORTS        connect, and be ready a second time after the node closed the connection
+// Exits with 3 when a step takes too long.
+import { createRequire } from "node:module";
+
+const require = createRequire(new URL("../../page/package.json", import.meta.url));
+const { io } = require("socket.io-client");
+
+const [what, url, auth, transports, room] = process.argv.slice(2);
+const tell = (step, data) => console.log(JSON.stringify({ step, data }));
+const deadline = setTimeout(() => process.exit(3), 15_000);
+const socket = io(url, { auth: JSON.parse(auth), transports: transports.split(","), reconnectionDelay: 50 });
+const end = () => {
+  clearTimeout(deadline);
+  socket.disconnect();
+};
+
+socket.on("connect_error", (error) => {
+  tell("connect_error", { message: error.message, data: error.data ?? null, again: socket.active });
+  if (what === "refused") end();
+});
+
+const come = {
+  refused: () => tell("connected", null),
+  returns: (ready) => {
+    tell("ready", ready);
+    if (come.before) end();
+    come.before = true;
+  },
+  session: async (ready) => {
+    tell("ready", ready);
+    tell("join", await socket.emitWithAck("join", room));
+  },
+};
+socket.on("ready", come[what]);
+socket.on("push", async (push) => {
+  tell("push", { push, transport: socket.io.engine.transport.name });
+  tell("leave", await socket.emitWithAck("leave", room));
+  end();
+});
+socket.on("disconnect", (reason) => tell("disconnect", reason));

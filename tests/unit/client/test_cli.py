@@ -1,0 +1,146 @@
+"""The command line: what it sends, what it shows, and how it fails."""
+
+import json
+from datetime import datetime
+
+import pytest
+from click.testing import CliRunner, Result
+
+from cloudpush.cli import main
+from cloudpush.listen import message_line, session_auth
+from cloudpush.listener import Message
+from tests.parts.process import free_port
+from tests.unit.client.stand_in import StandIn
+
+_ACCEPTED = {"push_id": "p1", "status": "accepted", "href": "/v1/pushes/p1"}
+
+
+def run(server: StandIn, *arguments: str, stdin: str | None = None) -> Result:
+    return CliRunner().invoke(main, arguments, input=stdin, env={"CLOUDPUSH_URL": server.url})
+
+
+def test_push_sends_exactly_what_was_asked(server: StandIn) -> None:
+    server.will(202, _ACCEPTED)
+    options = "--key a --key b --mid 42 --room live://1000 --all --op 7 --priority high --ttl-s 60 --server h:1"
+    result = run(server, "push", *options.split(), '{"n": [1, null]}')
+    assert (result.exit_code, result.output) == (0, "accepted push_id=p1\n")
+    assert server.asked[0].body == {
+        "keys": ["a", "b"],
+        "mids": ["42"],
+        "rooms": ["live://1000"],
+        "all": True,
+        "op": 7,
+        "priority": "high",
+        "ttl_s": 60,
+        "server": "h:1",
+        "msg": {"n": [1, None]},
+    }
+
+
+def test_push_leaves_out_what_was_not_asked(server: StandIn) -> None:
+    server.will(202, _ACCEPTED)
+    result = run(server, "push", "--key", "a", "0")
+    assert result.exit_code == 0
+    assert server.asked[0].body == {"keys": ["a"], "msg": 0}
+
+
+def test_plain_text_is_sent_as_a_string_with_a_note(server: StandIn) -> None:
+    server.will(202, _ACCEPTED)
+    result = run(server, "push", "--key", "a", "-", "--json", stdin="hello you\n")
+    assert json.loads(result.stdout) == _ACCEPTED
+    assert result.stderr == "note: not JSON, so it is sent as a JSON string\n"
+    assert server.asked[0].body == {"keys": ["a"], "msg": "hello you"}
+
+
+def test_push_to_nobody_asks_to_whom(server: StandIn) -> None:
+    result = run(server, "push", "1")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: to whom?")
+    assert server.asked == []
+
+
+def test_a_servers_refusal_is_one_line_with_the_fields(server: StandIn) -> None:
+    server.will(422, {"title": "At fault", "errors": [{"field": "op", "message": "too\nsmall"}]})
+    result = run(server, "push", "--all", "1")
+    assert (result.exit_code, result.stderr) == (1, "Error: 422 At fault: op: too\\u000asmall\n")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["push", "--all", "1"], ["online"], ["nodes"], ["receipt", "p1"], ["listen", "--key", "a"]],
+    ids=lambda arguments: arguments[0],
+)
+def test_every_command_says_what_to_do_when_nobody_answers(arguments: list[str]) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    result = CliRunner().invoke(main, [*arguments, "--url", url])
+    assert result.exit_code == 1
+    assert result.stderr == (
+        f"Error: no answer from {url}: no connection - is it running? Start it with `make run`, "
+        "or say where it is with --url.\n"
+    )
+
+
+def test_a_missing_api_key_is_named(server: StandIn) -> None:
+    server.will(401, {"title": "An API key is needed"})
+    result = run(server, "nodes")
+    assert (result.exit_code, "give the right key with --api-key or CLOUDPUSH_API_KEY" in result.stderr) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer", "path", "shown"),
+    [
+        ([], {"sessions": 3, "nodes": 2}, "/v1/online", "sessions  3\nnodes     2\n"),
+        (
+            ["--key", "a", "--key", "bob"],
+            {"keys": {"a": 2, "bob": 0}},
+            "/v1/online/keys?key=a&key=bob",
+            "a    2\nbob  0\n",
+        ),
+        (["--room", "r"], {"room": "r", "sessions": 4}, "/v1/online/rooms/r", "r  4\n"),
+        (["--rooms"], {"rooms": [{"room": "r", "sessions": 4}]}, "/v1/online/rooms?limit=10", "r  4\n"),
+        (["--rooms"], {"rooms": []}, "/v1/online/rooms?limit=10", "nobody\n"),
+    ],
+)
+def test_online_asks_and_shows(server: StandIn, arguments: list[str], answer: object, path: str, shown: str) -> None:
+    server.will(200, answer)
+    result = run(server, "online", *arguments)
+    assert (result.exit_code, result.output) == (0, shown)
+    assert server.asked[0].path == path
+    assert json.loads(run(server, "online", *arguments, "--json").output) == answer
+
+
+def test_online_answers_one_question_at_a_time(server: StandIn) -> None:
+    result = run(server, "online", "--rooms", "--key", "a")
+    assert (result.exit_code, server.asked) == (1, [])
+
+
+def test_nodes_are_lined_up(server: StandIn) -> None:
+    node = {"node": "h:1#b", "url": "http://h:9", "grpc": "h:1", "sessions": 5, "draining": True, "probe_age_ms": None}
+    server.will(200, {"nodes": [node]})
+    assert run(server, "nodes").output == (
+        "NODE   URL         GRPC  SESSIONS  STATE     PROBE\nh:1#b  http://h:9  h:1   5         draining  never\n"
+    )
+
+
+def test_a_receipt_that_the_server_cannot_give_yet_is_its_message(server: StandIn) -> None:
+    server.will(404, {"title": "Not Found", "detail": "receipts are not kept yet"})
+    result = run(server, "receipt", "p/1")
+    assert (result.exit_code, result.stderr) == (1, "Error: 404 Not Found: receipts are not kept yet\n")
+    assert server.asked[0].path == "/v1/pushes/p%2F1"
+
+
+def test_every_help_shows_an_example() -> None:
+    for name in main.commands:
+        assert f"  cloudpush {name}" in CliRunner().invoke(main, [name, "--help"]).output
+
+
+def test_a_message_cannot_control_the_terminal() -> None:
+    message = Message(9, {"m": "\x1b[2J\n\x9b\u202eé"}, "k", "p", {})
+    assert message_line(message, datetime(2026, 1, 2, 3, 4, 5, 678_000)) == (  # noqa: DTZ001 - shown as it is
+        '03:04:05.678  op=9  key=k  push_id=p  {"m": "\\u001b[2J\\n\\u009b\\u202eé"}'
+    )
+
+
+def test_the_session_is_what_the_options_say() -> None:
+    asked = {"key": "a", "mid": None, "rooms": ("r",), "accepts": (), "token": None}
+    assert session_auth(**asked) == {"key": "a", "rooms": ["r"], "platform": "cli"}
