@@ -166,6 +166,7 @@ class Presence:
             self._flush()
             self._former.append(self.node)
             self._retire_former()
+            self._renew_at = self._news_at = _NEVER  # nothing is due any more that a sweep would have to make way for
             self._sweep((self.node,))
         except StoreUnavailable as error:
             log.warning("left without goodbye: the lease will lapse", node=self.node, reason=str(error))
