@@ -52,6 +52,7 @@ class Gateway:
         self._post = post
         self._new_key = new_key
         self._secret = settings.client_jwt_secret.get_secret_value() if settings.client_jwt_secret else None
+        self._unready: dict[str, Callable[[], None]] = {}
         self.draining = False
         sio.on("connect", self._connect)
         sio.on("disconnect", self._disconnect)
@@ -78,7 +79,7 @@ class Gateway:
         self._presence.renew_soon()
         metrics.SESSIONS.set(len(self._hub))
         log.info("connected", session=sid, key=identity.key, mid=identity.mid, rooms=len(identity.rooms))
-        self._presence.when_known(lambda: self._post(lambda: self._say_ready(session)))
+        self._unready[sid] = self._presence.when_known(lambda: self._post(lambda: self._say_ready(session)))
 
     def _identify(self, auth: object) -> Identity:
         if self.draining:
@@ -88,6 +89,7 @@ class Gateway:
         return identify(auth, secret=self._secret, new_key=self._new_key, max_rooms=self._settings.max_rooms)
 
     def _say_ready(self, session: Session) -> None:
+        self._unready.pop(session.sid, None)
         ready = {
             "key": session.identity.key,
             "session": session.sid,
@@ -99,6 +101,8 @@ class Gateway:
     def _disconnect(self, sid: str, reason: str = "") -> None:
         session = self._hub.remove(sid)
         if session is not None:
+            if forget := self._unready.pop(sid, None):
+                forget()
             metrics.DISCONNECTS.labels(str(reason) or "unknown").inc()
             self._presence.renew_soon()
             metrics.SESSIONS.set(len(self._hub))
@@ -130,9 +134,10 @@ class Gateway:
     def _wait_until_known(self) -> bool:
         """Wait, letting other greenlets run, until the store knows what was noted; False when it takes too long."""
         known = Event()
-        self._presence.when_known(lambda: self._post(lambda: None if known.ready() else known.send(True)))
+        forget = self._presence.when_known(lambda: self._post(lambda: None if known.ready() else known.send(True)))
         with eventlet.Timeout(_KNOWN_WITHIN_S, False):
             return bool(known.wait())
+        forget()
         return False
 
     def _answering(self, handler: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:

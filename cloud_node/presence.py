@@ -11,7 +11,8 @@ Interleavings:
 1. *A key changes while its older count is being written.*  The writer took a snapshot; the newer count is dirty again
    and goes with the next batch, after the older one: one thread writes, so the store sees them in order.
 2. *A session asks to be told when it is known, while a batch is under way.*  The request joins the batch that is taken
-   after it, which holds all that was noted before the request; so "known" never comes too early.
+   after it, which holds all that was noted before the request; so "known" never comes too early.  Who gave up waiting
+   takes the request back, so a store that is away does not gather them.
 3. *The write fails half-way.*  The keys of the snapshot that were not written are dirty again; the next write takes
    their newest counts.
 4. *The lease lapses* (a long pause, a store that was away, restarted or emptied).  A lapsed incarnation is never
@@ -83,7 +84,7 @@ class Presence:
         self._changed = threading.Condition()
         self._counts: dict[str, int] = {}
         self._dirty: set[str] = set()
-        self._waiters: list[Callable[[], None]] = []
+        self._waiters: dict[object, Callable[[], None]] = {}
         self._news_at = _NEVER
         self._stop = threading.Event()
         self._renew_at = 0.0
@@ -116,11 +117,21 @@ class Presence:
             self._dirty.add(key)
             self._changed.notify()
 
-    def when_known(self, tell: Callable[[], None]) -> None:
-        """Call *tell*, on presence's thread, once the store knows all that was noted so far.  Never blocks."""
+    def when_known(self, tell: Callable[[], None]) -> Callable[[], None]:
+        """Call *tell*, on presence's thread, once the store knows all that was noted so far.  Never blocks.
+
+        Gives a function to call when nobody wants to be told any more.
+        """
+        ticket = object()
         with self._changed:
-            self._waiters.append(tell)
+            self._waiters[ticket] = tell
             self._changed.notify()
+
+        def forget() -> None:
+            with self._changed:
+                self._waiters.pop(ticket, None)
+
+        return forget
 
     def renew_soon(self, within_s: float = _NEWS_S) -> None:
         """Say something new about the node *within_s* after the last renewal, or now, not at the next one's time."""
@@ -155,6 +166,7 @@ class Presence:
             self._flush()
             self._former.append(self.node)
             self._retire_former()
+            self._renew_at = self._news_at = _NEVER  # nothing is due any more that a sweep would have to make way for
             self._sweep((self.node,))
         except StoreUnavailable as error:
             log.warning("left without goodbye: the lease will lapse", node=self.node, reason=str(error))
@@ -237,15 +249,13 @@ class Presence:
     def _flush(self) -> None:
         """Write what changed, then tell those who wait for it."""
         with self._changed:
-            waiters, self._waiters = self._waiters, []
-        try:
-            self._write_dirty()
-        except Exception:
+            tickets = list(self._waiters)
+        self._write_dirty()
+        for ticket in tickets:
             with self._changed:
-                self._waiters = waiters + self._waiters
-            raise
-        for tell in waiters:
-            tell()
+                tell = self._waiters.pop(ticket, None)
+            if tell is not None:
+                tell()
 
     def _write_dirty(self) -> None:
         with self._changed:

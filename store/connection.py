@@ -24,9 +24,9 @@ _UNAVAILABLE = (
     redis.exceptions.ClusterDownError,
     redis.exceptions.TryAgainError,
 )
-# The same, where the client has no class for it: no room to persist, too few replicas, a script that hogs it.
-_UNAVAILABLE_ANSWER = re.compile(r"(^|caused error: )(MISCONF|NOREPLICAS|BUSY) ")
-_CANNOT_WRITE = ("MISCONF", "NOREPLICAS", "MASTERDOWN")  # full disk, lost replicas, lost primary
+# The same, where the client has no class for it: full disk, lost replicas, a script that hogs it.  In a pipeline the
+# client puts words of its own before the answer.
+_CANNOT_SERVE = re.compile(r"(^|caused error: )(MISCONF|NOREPLICAS|BUSY) ")
 
 
 def connect(settings: StoreSettings) -> redis.Redis:
@@ -47,13 +47,9 @@ def answering() -> Iterator[None]:
     try:
         yield
     except redis.RedisError as error:
-        if not isinstance(error, _UNAVAILABLE) and not str(error).startswith(_CANNOT_WRITE):
+        if not isinstance(error, _UNAVAILABLE) and not _CANNOT_SERVE.search(str(error)):
             raise
         raise StoreUnavailable(f"the store cannot serve this now: {error}") from error
-    except redis.ResponseError as error:
-        if not _UNAVAILABLE_ANSWER.search(str(error)):
-            raise
-        raise StoreUnavailable(f"the store takes no writes: {error}") from error
 
 
 def ping(client: redis.Redis) -> None:

@@ -5,11 +5,14 @@ or a sweep is many commands, and who hears no answer does not know how many were
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
 
 from proto import keys as key_names
 from proto.errors import StoreUnavailable
 from store.directory import Routes
 from store.registry import Leases, NodeInfo
+
+Snapshot = tuple[dict[str, int], dict[str, NodeInfo], int | None, dict[str, dict[str, int]], dict[str, set[str]]]
 
 
 class MemoryStore:
@@ -29,6 +32,15 @@ class MemoryStore:
         self.born: int | None = None
         self.holders: dict[str, dict[str, int]] = {}
         self.held: dict[str, set[str]] = {}
+        self._run += 1
+
+    def snapshot(self) -> Snapshot:
+        """Give what a restart would find if nothing more were written to disk."""
+        return deepcopy((self.leases, self.info, self.born, self.holders, self.held))
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Restart with what was on disk: the last writes are lost."""
+        self.leases, self.info, self.born, self.holders, self.held = deepcopy(snapshot)
         self._run += 1
 
     @property

@@ -1,9 +1,14 @@
 """The data-path heartbeat: how old is the last one that came back."""
 
+import threading
+from typing import Any
+
+import amqp
 import pytest
+import redis
 
 from cloud_node.probe import Probe
-from proto.message import Message
+from proto.message import Message, Push
 
 
 class _Time:
@@ -66,3 +71,61 @@ def test_it_is_stale_after_three_went_missing_and_fresh_with_the_next(probe: Pro
     assert not probe.fresh
     probe.arrived(_sent(clock.now - 0.1))
     assert probe.fresh
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        amqp.ConnectionForced("the broker is shutting down"),
+        amqp.RecoverableConnectionError("connection closed"),
+        amqp.NotFound("no exchange"),
+        redis.ConnectionError("connection closed by server"),
+        ConnectionResetError("reset"),
+        RuntimeError("a fault of ours"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_whatever_the_broker_does_the_next_probe_is_sent(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    probe = Probe("memory://", "10.0.0.1:9500", 0.01, lambda: "01J0", lambda: None)
+    faults, sent = [error], threading.Event()
+
+    def send(_producer: object) -> None:
+        if faults:
+            raise faults.pop()
+        sent.set()
+
+    monkeypatch.setattr(probe, "_send", send)
+    probe.start()
+    assert sent.wait(5)
+    probe.stop()
+    assert not probe._thread.is_alive()
+
+
+def test_a_probe_is_a_push_task_of_high_priority_that_does_not_outlive_its_use() -> None:
+    published: list[tuple[Any, dict[str, Any]]] = []
+
+    class _Producer:
+        def publish(self, body: Any, **options: Any) -> None:
+            published.append((body, options))
+
+    probe = Probe("memory://", "10.0.0.1:9500", 5.0, lambda: "01J0", lambda: None)
+    probe._send(_Producer())
+    [(body, options)] = published
+    push = Push.from_payload(body[0][0])
+    assert push.keys == ("probe:10.0.0.1:9500",)
+    assert push.expires_ms - push.accepted_ms == 10_000
+    assert options["routing_key"] == "cloudpush.high"
+    assert options["headers"]["task"] == "cloudpush.push"
+    assert options["delivery_mode"] == 1, "not worth a write to the broker's disk"
+    probe.arrived(push.message)
+    assert probe.fresh
+
+
+def test_only_the_first_one_that_comes_back_is_news(clock: _Time) -> None:
+    news: list[str] = []
+    probe = Probe("memory://", "10.0.0.1:9500", 5.0, lambda: "01J0", lambda: news.append("the data path works"))
+    probe.arrived(Message(9, b"null"))
+    assert news == []
+    for at in (990.0, 995.0, 999.0):
+        probe.arrived(_sent(at))
+    assert news == ["the data path works"]
