@@ -36,6 +36,7 @@ from cloud_node.probe import Probe
 from cloud_node.servicer import CloudServicer, GrpcServer
 from cloud_node.settings import CloudSettings
 from cloud_node.wire import json as wire_json
+from cloud_node.wire.packets import StrictPacket
 from cloud_node.wire.transport import Transport
 from proto import log as logs
 from proto.message import new_push_id
@@ -45,6 +46,7 @@ from store.registry import NodeInfo, Registry
 from store.settings import StoreSettings
 
 _TICK_S = 0.1
+_MAX_FRAME_BYTES = 128 * 1024  # of what a client sends at once
 _GRPC_GRACE_S = 2.0
 _SOCKET_TIMEOUT_S = 60  # for a client that connects and says nothing; Engine.IO sets its own once it speaks
 
@@ -84,9 +86,10 @@ class Node:
             async_handlers=False,
             cors_allowed_origins=origin_check(settings),
             json=wire_json,
+            serializer=StrictPacket,
             ping_interval=settings.ping_interval_s,
             ping_timeout=settings.ping_timeout_s,
-            max_http_buffer_size=128 * 1024,
+            max_http_buffer_size=_MAX_FRAME_BYTES,
         )
         self.transport = Transport(sio, settings.max_waiting, metrics.SLOW.inc)
         self.gateway = Gateway(
