@@ -37,6 +37,7 @@ from cloud_node.servicer import CloudServicer, GrpcServer
 from cloud_node.settings import CloudSettings
 from cloud_node.wire import json as wire_json
 from cloud_node.wire.packets import StrictPacket
+from cloud_node.wire.polling import PostCheck
 from cloud_node.wire.transport import Transport
 from proto import log as logs
 from proto.message import new_push_id
@@ -109,7 +110,8 @@ class Node:
             token=settings.grpc_token.get_secret_value() if settings.grpc_token else None,
         )
         pages = HealthPages(lambda: self._describe(self.presence.node), self._checks)
-        self._app = Admission(socketio.WSGIApp(sio, pages), lambda: self.gateway.draining)
+        app = PostCheck(socketio.WSGIApp(sio, pages), self.transport, _MAX_FRAME_BYTES)
+        self._app = Admission(app, lambda: self.gateway.draining)
 
     def run(self) -> None:
         """Serve until a signal, drain, return."""
