@@ -100,3 +100,12 @@ def test_ending_the_sessions_of_what_is_no_key_is_refused(fleet: Fleet, path: st
     answer = requests.delete(fleet.url + path, timeout=CALL_S)
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["field"] == "key"
+
+
+def test_a_node_that_says_ready_is_known_as_one_that_delivers(fleet: Fleet) -> None:
+    node = fleet.start_node()
+    try:
+        assert {each["url"]: each["fresh"] for each in get(fleet, "/v1/nodes")["nodes"]}[node.url]
+    finally:
+        node.process.terminate()
+        fleet.nodes.remove(node)
