@@ -80,7 +80,7 @@ class Node:
             settings.grpc_address,
             settings.probe_every_s,
             _new_id,
-            self.presence.renew_soon,
+            lambda: self.presence.renew_soon(0),
         )
         sio = socketio.Server(
             async_mode="eventlet",
@@ -209,6 +209,8 @@ class Node:
         return {
             "lease": self.presence.leased,
             "data_path": self.probe.fresh,
+            # Else /v1/nodes/best would not name a node that has just said that it is ready.
+            "announced": (told := self.presence.told) is not None and told.probe_age_ms is not None,
             "not_draining": not self.gateway.draining,
         }
 
