@@ -51,7 +51,7 @@ def test_a_draining_node_is_never_best_takes_nobody_and_sends_its_sessions_away(
     leaving = [connect(going) for _ in range(2)]
     _until_best(fleet, fleet.nodes[1].url, 0)
     try:
-        busy += [connect(fleet.nodes[1]) for _ in range(3)]
+        busy += [connect(fleet.nodes[1]) for _ in range(4)]
         _until_best(fleet, going.url, 2)
 
         going.process.signal(SIGTERM)
