@@ -25,6 +25,7 @@ from proto import keys as key_names
 from proto.errors import Refused
 
 _KNOWN_WITHIN_S = 5.0
+_SHOWN = 64
 
 log = structlog.get_logger()
 
@@ -59,6 +60,7 @@ class Gateway:
         for event, handler in (("join", self._join), ("leave", self._leave), ("accept", self._accept)):
             sio.on(event, self._answering(handler))
         sio.on("ack", self._answering(self._ack))
+        sio.on("*", _unknown_event)
 
     def end_sessions(self, keys: list[str]) -> int:
         """End every session that answers to one of *keys*, for good; gives how many."""
@@ -166,6 +168,10 @@ def origin_check(settings: CloudSettings) -> Callable[[str | None], bool]:
         return not settings.allowed_origins and _host(origin) in LOOPBACK
 
     return allowed
+
+
+def _unknown_event(event: str, _sid: str, *_args: object) -> dict[str, Any]:
+    return {"error": {"code": "unknown_event", "message": f"there is no event {event[:_SHOWN]!r}"}}
 
 
 def _host(origin: str) -> str | None:

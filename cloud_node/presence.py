@@ -91,6 +91,7 @@ class Presence:
 
         self._generation = 0
         self._former: list[str] = []  # incarnations of this node that are not retired yet
+        self.told: NodeInfo | None = None  # what the store heard last of this node
         self._leased_at = 0.0
         self._leased_until = 0.0
         self._registered = False
@@ -195,13 +196,14 @@ class Presence:
             # Not only these: a failed attempt may have written a key that nobody holds any more.
             self._dirty |= self._counts.keys()
         self._write_dirty()
+        info = self._describe(self.node)
         try:
-            self._leases.register(self._describe(self.node), self._lease_ttl_s)
+            self._leases.register(info, self._lease_ttl_s)
         except Exception:
             self._next_incarnation("the beginning of the lease was not answered")
             raise
         self._registered = True
-        self._leased()
+        self._leased(info)
         log.info("registered", node=self.node, keys=len(self._counts))
         self._retire_former()
 
@@ -209,8 +211,10 @@ class Presence:
         if self._leases.run_id() != self._run_id:
             self._leases.unsettle()
             self._begin_again("the store was restarted")
-        elif self._leases.renew(self._describe(self.node), self._lease_ttl_s):
-            self._leased()
+            return
+        info = self._describe(self.node)
+        if self._leases.renew(info, self._lease_ttl_s):
+            self._leased(info)
             self._retire_former()
             self._sweep(self._leases.lapsed())
         else:
@@ -241,7 +245,8 @@ class Presence:
         self._registered = False
         self._next_incarnation("too many keys came and went while the store was away")
 
-    def _leased(self) -> None:
+    def _leased(self, info: NodeInfo) -> None:
+        self.told = info
         now = self._leased_at = time.monotonic()
         self._renew_at = now + self._renew_every_s
         self._leased_until = now + self._lease_ttl_s

@@ -36,6 +36,8 @@ from cloud_node.probe import Probe
 from cloud_node.servicer import CloudServicer, GrpcServer
 from cloud_node.settings import CloudSettings
 from cloud_node.wire import json as wire_json
+from cloud_node.wire.packets import StrictPacket
+from cloud_node.wire.polling import PostCheck
 from cloud_node.wire.transport import Transport
 from proto import log as logs
 from proto.message import new_push_id
@@ -45,6 +47,7 @@ from store.registry import NodeInfo, Registry
 from store.settings import StoreSettings
 
 _TICK_S = 0.1
+_MAX_FRAME_BYTES = 128 * 1024  # of what a client sends at once
 _GRPC_GRACE_S = 2.0
 _SOCKET_TIMEOUT_S = 60  # for a client that connects and says nothing; Engine.IO sets its own once it speaks
 
@@ -77,16 +80,17 @@ class Node:
             settings.grpc_address,
             settings.probe_every_s,
             _new_id,
-            self.presence.renew_soon,
+            lambda: self.presence.renew_soon(0),
         )
         sio = socketio.Server(
             async_mode="eventlet",
             async_handlers=False,
             cors_allowed_origins=origin_check(settings),
             json=wire_json,
+            serializer=StrictPacket,
             ping_interval=settings.ping_interval_s,
             ping_timeout=settings.ping_timeout_s,
-            max_http_buffer_size=128 * 1024,
+            max_http_buffer_size=_MAX_FRAME_BYTES,
         )
         self.transport = Transport(sio, settings.max_waiting, metrics.SLOW.inc)
         self.gateway = Gateway(
@@ -106,7 +110,8 @@ class Node:
             token=settings.grpc_token.get_secret_value() if settings.grpc_token else None,
         )
         pages = HealthPages(lambda: self._describe(self.presence.node), self._checks)
-        self._app = Admission(socketio.WSGIApp(sio, pages), lambda: self.gateway.draining)
+        app = PostCheck(socketio.WSGIApp(sio, pages), self.transport, _MAX_FRAME_BYTES)
+        self._app = Admission(app, lambda: self.gateway.draining)
 
     def run(self) -> None:
         """Serve until a signal, drain, return."""
@@ -204,6 +209,8 @@ class Node:
         return {
             "lease": self.presence.leased,
             "data_path": self.probe.fresh,
+            # Else /v1/nodes/best would not name a node that has just said that it is ready.
+            "announced": (told := self.presence.told) is not None and told.probe_age_ms is not None,
             "not_draining": not self.gateway.draining,
         }
 

@@ -4,12 +4,12 @@ Hands events to sessions, bounds what waits for each, and ends sessions in the w
 wanted next.  Refuses to know about keys.
 
 What is touched: ``socketio.Server.eio.sockets``, ``manager.eio_sid_from_sid``; of ``engineio.Socket``: ``queue``,
-``closed``, ``closing``, ``send``, ``close``; ``engineio.Server._async``.  tests/unit/cloud_node/test_transport.py has a
-test for each, to say which library changed.
+``closed``, ``closing``, ``send``, ``close``; ``engineio.Server._async`` and ``handlers``.
+tests/unit/cloud_node/test_transport.py has a test for each, to say which library changed.
 """
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import socketio
@@ -19,6 +19,9 @@ from engineio.exceptions import SocketIsClosedError
 from socketio import packet as socketio_packet
 
 from cloud_node.hub import Session
+from cloud_node.wire.packets import Malformed
+
+_SHOWN = 200
 
 log = structlog.get_logger()
 
@@ -31,6 +34,7 @@ class Transport:
         self._max_waiting = max_waiting
         self._on_slow = on_slow
         self._websockets: dict[Any, Any] = {}
+        sio.eio.on("message", self._guarded(sio.eio.handlers["message"]))
         sio.eio._async = {**sio.eio._async, "websocket": self._capturing(sio.eio._async["websocket"])}
 
     def emit(self, sessions: Sequence[Session], event: str, data: object) -> int:
@@ -47,7 +51,16 @@ class Transport:
         """Close the connection, after what waits is written; Socket.IO clients then reconnect by themselves."""
         connection = self._connection(session)
         if connection is not None:
-            connection.close(wait=False, abort=True, reason=self._sio.reason.SERVER_DISCONNECT)
+            self._close(connection, self._sio.reason.SERVER_DISCONNECT)
+
+    def is_open(self, eio_sid: str) -> bool:
+        """Whether there is an Engine.IO connection of this sid."""
+        return eio_sid in self._sio.eio.sockets
+
+    def end(self, eio_sid: str) -> None:
+        """Close the Engine.IO connection of this sid, whose client does not speak the protocol."""
+        if (connection := self._sio.eio.sockets.get(eio_sid)) is not None:
+            self._close(connection, self._sio.reason.TRANSPORT_ERROR)
 
     def kick(self, session: Session) -> None:
         """End the session with a Socket.IO DISCONNECT: clients do not reconnect by themselves after that."""
@@ -71,7 +84,7 @@ class Transport:
     def _cut(self, connection: Any) -> None:
         """Close without writing what waits: the client does not read it."""
         websocket = self._websockets.get(connection)
-        connection.close(wait=False, abort=True, reason=self._sio.reason.TRANSPORT_ERROR)
+        self._close(connection, self._sio.reason.TRANSPORT_ERROR)
         if websocket is not None:
             try:
                 # Wakes the greenlets that wait to write to it and to read from it.
@@ -79,12 +92,31 @@ class Transport:
             except OSError as error:
                 log.debug("already closed", reason=repr(error))
 
+    def _close(self, connection: Any, reason: str) -> None:
+        connection.close(wait=False, abort=True, reason=reason)
+        # Else a polling client's next POST would find it there, closed, which engineio answers with 500.
+        self._sio.eio.sockets.pop(connection.sid, None)
+
+    def _guarded(self, handle: Callable[[str, Any], None]) -> Callable[[str, Any], None]:
+        """Wrap engineio's message handler: a malformed packet ends its connection."""
+
+        def guarded(eio_sid: str, data: Any) -> None:
+            try:
+                if not isinstance(data, str) or not data:
+                    raise Malformed("a message that is empty, binary or JSON by itself")
+                handle(eio_sid, data)
+            except Malformed as flaw:
+                log.info("malformed packet: closed", reason=str(flaw)[:_SHOWN])
+                self.end(eio_sid)
+
+        return guarded
+
     def _connection(self, session: Session) -> Any:
         return self._sio.eio.sockets.get(self._sio.manager.eio_sid_from_sid(session.sid, "/"))
 
     def _capturing(self, websocket_class: Any) -> Any:
         """Wrap the websocket class so that this file learns each connection's websocket, which engineio keeps local."""
-        websockets = self._websockets
+        websockets, close, reasons = self._websockets, self._close, self._sio.reason
 
         class Capturing(websocket_class):  # type: ignore[misc]
             def __init__(self, handler: Any, server: Any) -> None:
@@ -94,9 +126,15 @@ class Transport:
                     websockets[connection] = websocket
                     try:
                         return handler(websocket)
+                    except ValueError as flaw:
+                        # engineio decodes frames outside of its own try: the session would stay, without a socket.
+                        log.info("malformed frame: closed", reason=str(flaw)[:_SHOWN])
+                        close(connection, reasons.TRANSPORT_ERROR)
+                        return []
                     finally:
                         del websockets[connection]
 
                 super().__init__(handle, server)
+                self.support_legacy_versions = False  # drafts of 2010, which crash without an Origin
 
         return Capturing

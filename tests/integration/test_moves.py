@@ -13,6 +13,7 @@ from tests.integration.conftest import Connect
 from tests.integration.sending import delivered, fates, push
 from tests.parts.clients import Client
 from tests.parts.fleet import Fleet, Node
+from tests.parts.raw import RawWebSocket
 
 pytestmark = pytest.mark.services
 
@@ -79,6 +80,20 @@ def test_a_field_left_for_a_node_without_the_session_does_no_harm(fleet: Fleet, 
         assert session.next_push()["push_id"] == push_id
         assert fates(fleet, push_id) == delivered(keys=1, sessions=1)
         store.delete(entry)
+
+
+def test_ready_waits_for_the_store_to_know_the_session(fleet: Fleet) -> None:
+    with redis_client.Redis.from_url(fleet.store_url) as store, RawWebSocket(fleet.nodes[0]) as raw:
+        store.execute_command("CLIENT", "PAUSE", "2000", "WRITE")
+        try:
+            raw.send("40{}")
+            assert raw.receive().startswith('40{"sid":')
+            for _ in range(3):  # would come after a ready that is sent without waiting
+                raw.send('421["accept",null]')
+                assert raw.receive() == '431[{"ops":null}]'
+        finally:
+            store.execute_command("CLIENT", "UNPAUSE")
+        assert raw.receive().startswith('42["ready",')
 
 
 def test_a_push_right_after_ready_always_arrives(fleet: Fleet, name: Name) -> None:

@@ -51,7 +51,7 @@ def test_a_draining_node_is_never_best_takes_nobody_and_sends_its_sessions_away(
     leaving = [connect(going) for _ in range(2)]
     _until_best(fleet, fleet.nodes[1].url, 0)
     try:
-        busy += [connect(fleet.nodes[1]) for _ in range(3)]
+        busy += [connect(fleet.nodes[1]) for _ in range(4)]
         _until_best(fleet, going.url, 2)
 
         going.process.signal(SIGTERM)
@@ -100,3 +100,12 @@ def test_ending_the_sessions_of_what_is_no_key_is_refused(fleet: Fleet, path: st
     answer = requests.delete(fleet.url + path, timeout=CALL_S)
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["field"] == "key"
+
+
+def test_a_node_that_says_ready_is_known_as_one_that_delivers(fleet: Fleet) -> None:
+    node = fleet.start_node()
+    try:
+        assert {each["url"]: each["fresh"] for each in get(fleet, "/v1/nodes")["nodes"]}[node.url]
+    finally:
+        node.process.terminate()
+        fleet.nodes.remove(node)
