@@ -3,7 +3,7 @@
 Refuses to hide anything: what arrives twice is noted twice.
 """
 
-import threading
+import time
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any, Self
@@ -34,18 +34,20 @@ class Listener:
         self.pushes: list[dict[str, Any]] = []
         self.readies: list[dict[str, Any]] = []
         self.connects = 0
-        self.left = threading.Event()
+        self.latencies: list[float] = []  # seconds, of pushes whose message is their time.monotonic()
+        self.ready_at: list[float] = []
+        self.left_at: list[float] = []
         self.refusals: list[Any] = []
         self._auth = {"key": key, "rooms": list(rooms)} | ({"mid": mid} if mid else {})
         self._transports = list(transports)
         self._client = socketio.Client(
             reconnection=reconnects, reconnection_delay=0.1, reconnection_delay_max=1, handle_sigint=False
         )
-        self._client.on("push", self.pushes.append)
-        self._client.on("ready", self.readies.append)
+        self._client.on("push", self._pushed)
+        self._client.on("ready", self._ready)
         self._client.on("connect", self._connected)
         self._client.on("connect_error", self.refusals.append)
-        self._client.on("disconnect", lambda *_: self.left.set())
+        self._client.on("disconnect", lambda *_: self.left_at.append(time.monotonic()))
 
     def connect(self, url: str, *, ready: bool = True) -> Self:
         """Connect to *url*, and wait for ``ready`` unless told not to."""
@@ -93,4 +95,12 @@ class Listener:
 
     def _connected(self) -> None:
         self.connects += 1
-        self.left.clear()
+
+    def _pushed(self, push: dict[str, Any]) -> None:
+        if isinstance(push["msg"], float):
+            self.latencies.append(time.monotonic() - push["msg"])
+        self.pushes.append(push)
+
+    def _ready(self, ready: dict[str, Any]) -> None:
+        self.ready_at.append(time.monotonic())
+        self.readies.append(ready)

@@ -25,6 +25,7 @@ class Answer:
 
     key: str
     status: int
+    began: float  # time.monotonic(), which is also its message
     took_s: float
     push_id: str = ""
     retry_after: str | None = None
@@ -84,13 +85,13 @@ class Load:
     def _push(self, caller: requests.Session, key: str) -> None:
         began = time.monotonic()
         try:
-            response = caller.post(self._url, json={"keys": [key], "msg": 1, **self._extra}, timeout=_CALL_S)
+            response = caller.post(self._url, json={"keys": [key], "msg": began, **self._extra}, timeout=_CALL_S)
         except requests.RequestException as error:
             self.broken.append(repr(error))
             return
         push_id = response.json()["push_id"] if response.status_code == 202 else ""
         retry_after = response.headers.get("Retry-After")
-        self.answers.append(Answer(key, response.status_code, time.monotonic() - began, push_id, retry_after))
+        self.answers.append(Answer(key, response.status_code, began, time.monotonic() - began, push_id, retry_after))
 
 
 @dataclass(frozen=True)
