@@ -6,6 +6,7 @@ Refuses to read bodies and to know what the call does.
 """
 
 import hmac
+import ipaddress
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
@@ -18,10 +19,17 @@ _BEARER = "bearer "
 
 
 def check_caller(api_key: SecretStr | None, *, method: str, open_route: bool, headers: Headers) -> None:
-    """Return when the call is allowed; raise Refused with code ``unauthenticated`` or ``cross-origin``."""
+    """Return when it is allowed; raise Refused: ``unauthenticated``, ``cross-origin`` or ``foreign-host``."""
     if method not in _SAFE and (origin := headers.get("Origin")) is not None and not _same_site(origin, headers):
         raise Refused("cross-origin", "A page of another origin may not call this; its Origin is not this Host.")
-    if api_key is None or open_route:
+    if open_route:
+        return
+    if api_key is None:
+        if not _on_loopback(headers.get("Host", "")):
+            # A page of evil.example, a name that now leads to this loopback address, is of the same origin as itself.
+            raise Refused(
+                "foreign-host", "Without an API key only loopback's own names are served: set CLOUDPUSH_API_KEY."
+            )
         return
     if not hmac.compare_digest(_shown_key(headers).encode(), api_key.get_secret_value().encode()):
         raise Refused("unauthenticated", "Send the API key as Authorization: Bearer, or as X-API-Key.")
@@ -32,6 +40,16 @@ def _shown_key(headers: Headers) -> str:
     if authorization.lower().startswith(_BEARER):
         return authorization[len(_BEARER) :].strip()
     return headers.get("X-API-Key", "")
+
+
+def _on_loopback(host: str) -> bool:
+    if not host:
+        return True  # no browser leaves it out
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+        return name == "localhost" or ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
 
 
 def _same_site(origin: str, headers: Headers) -> bool:

@@ -54,6 +54,7 @@ KINDS: dict[type[CloudpushError], Kind] = {
 REFUSALS: dict[str, Kind] = {
     "unauthenticated": Kind(401, "unauthenticated", "An API key is needed"),
     "cross-origin": Kind(403, "cross-origin", "Another site's page may not do this"),
+    "foreign-host": Kind(403, "foreign-host", "Not served under this name"),
 }
 
 

@@ -100,6 +100,7 @@ class CloudServicer(cloud_pb2_grpc.CloudServicer):
         for answer in outcomes.values():
             metrics.OUTCOMES.labels(answer.outcome.name.lower()).inc()
             metrics.HANDED.inc(answer.sessions)
+        log.debug("delivered", push_id=push_id, op=op, outcomes=[it.outcome.name for it in outcomes.values()])
         return outcomes
 
     def _on_hub(self, context: Any, run: Callable[..., T], *args: Any) -> T:

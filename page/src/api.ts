@@ -10,10 +10,17 @@ export interface NodeInfo {
   draining: boolean;
 }
 
+/** How long to wait before connecting again: from `minMs` up to `maxMs`, each time ± the share `jitter`. */
+export interface Backoff {
+  minMs: number;
+  maxMs: number;
+  jitter: number;
+}
+
 export interface BestNode {
   node: string;
   url: string;
-  backoffMs: number | null;
+  backoff: Backoff | null;
 }
 
 export interface Accepted {
@@ -56,11 +63,12 @@ export class Api {
   async best(): Promise<BestNode> {
     const answer = await this.#call("GET", "/v1/nodes/best");
     if (!isObject(answer) || !text(answer["url"])) throw new Problem(0, "GET /v1/nodes/best named no node");
-    const backoff = answer["backoff_ms"];
+    const { min_ms: minMs, max_ms: maxMs, jitter } = isObject(answer["backoff"]) ? answer["backoff"] : {};
+    const told = typeof minMs === "number" && typeof maxMs === "number" && typeof jitter === "number";
     return {
       node: text(answer["node"]),
       url: text(answer["url"]),
-      backoffMs: typeof backoff === "number" ? backoff : null,
+      backoff: told ? { minMs, maxMs, jitter } : null,
     };
   }
 

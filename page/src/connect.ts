@@ -1,5 +1,5 @@
 // The connect panel: who this browser is, which node it talks to, and what the connection is doing.
-import { Problem, type Api, type NodeInfo } from "./api.js";
+import { Problem, type Api, type Backoff, type NodeInfo } from "./api.js";
 import { el, input, make, showError } from "./dom.js";
 import { parseOps, splitList } from "./fields.js";
 import { Session, type Listener, type Push, type State, type Status } from "./session.js";
@@ -104,7 +104,7 @@ export class ConnectPanel implements Listener {
     if ("error" in accepts || this.#busy) return;
     this.#busy = true;
     try {
-      const { url, backoffMs } = await this.#where();
+      const { url, backoff } = await this.#where();
       this.rooms(splitList([...this.#rooms, input("rooms").value].join("\n")));
       input("rooms").value = "";
       const identity = {
@@ -114,7 +114,7 @@ export class ConnectPanel implements Listener {
         accepts: accepts.ops.length ? accepts.ops : null,
         token: input("token").value.trim(),
       };
-      this.#session.open(url, backoffMs, identity, () => this.#where());
+      this.#session.open(url, backoff, identity, () => this.#where());
     } catch (error) {
       this.#session.close(messageOf(error));
     } finally {
@@ -122,10 +122,10 @@ export class ConnectPanel implements Listener {
     }
   }
 
-  async #where(): Promise<{ url: string; backoffMs: number | null }> {
+  async #where(): Promise<{ url: string; backoff: Backoff | null }> {
     const chosen = el<HTMLSelectElement>("node").value;
     const node = this.#nodes.find((each) => each.node === chosen);
-    return node ? { url: node.url, backoffMs: null } : this.api.best();
+    return node ? { url: node.url, backoff: null } : this.api.best();
   }
 
   async #addRooms(): Promise<void> {

@@ -1,6 +1,7 @@
 // One Socket.IO session with a cloud node: its states, its rooms, its pushes. Knows no document.
 // Refuses to try for ever: a node that cannot be reached, or never says `ready`, is given up, and the reason is told.
 import { io, type Socket } from "socket.io-client";
+import { type Backoff } from "./api.js";
 
 export type State = "disconnected" | "connecting" | "connected" | "reconnecting";
 
@@ -31,7 +32,7 @@ export interface Push {
 }
 
 /** Where to connect; asked again while a node stays away, so that "best" can name another. */
-export type Where = () => Promise<{ url: string; backoffMs: number | null }>;
+export type Where = () => Promise<{ url: string; backoff: Backoff | null }>;
 
 export interface Listener {
   status(status: Status): void;
@@ -58,7 +59,7 @@ export class Session {
     return this.#status;
   }
 
-  open(url: string, backoffMs: number | null, identity: Identity, where: Where): void {
+  open(url: string, backoff: Backoff | null, identity: Identity, where: Where): void {
     this.close();
     this.#identity = identity;
     const socket = io(url, {
@@ -66,7 +67,11 @@ export class Session {
       transports: ["websocket", "polling"],
       tryAllTransports: true,
       reconnectionAttempts: ATTEMPTS,
-      ...(backoffMs === null ? {} : { reconnectionDelay: backoffMs }),
+      ...(backoff && {
+        reconnectionDelay: backoff.minMs,
+        reconnectionDelayMax: backoff.maxMs,
+        randomizationFactor: backoff.jitter,
+      }),
       auth: (give) => give(this.#auth()),
     });
     this.#socket = socket;
@@ -167,7 +172,7 @@ export class Session {
     const other = await where().catch(() => null); // no answer: the node we know remains the best guess
     if (!other || other.url === url || this.#socket !== socket || socket.connected) return;
     const identity = this.#identity;
-    if (identity) this.open(other.url, other.backoffMs, { ...identity, key: identity.key || this.#status.key }, where);
+    if (identity) this.open(other.url, other.backoff, { ...identity, key: identity.key || this.#status.key }, where);
   }
 
   #set(change: Partial<Status>): void {

@@ -73,6 +73,19 @@ def test_our_own_page_may_push() -> None:
     assert make_web().post(_PUSH, Origin="http://LOCALHOST:8000", Host="localhost:8000").status_code == 202
 
 
+@pytest.mark.parametrize("host", ["evil.example:8000", "localhost.evil.example", "10.0.0.1", "[bad"])
+def test_without_an_api_key_a_name_that_was_rebound_to_loopback_is_not_served(host: str) -> None:
+    web = make_web()
+    assert web.post(_PUSH, Host=host, Origin=f"http://{host}").status_code == 403
+    assert web.get("/v1/online", Host=host).status_code == 403
+    assert web.kept.messages == []
+
+
+@pytest.mark.parametrize("host", ["localhost:8000", "127.0.0.1", "[::1]:8000", "127.8.8.8"])
+def test_loopbacks_own_names_are_served(host: str) -> None:
+    assert make_web().post(_PUSH, Host=host).status_code == 202
+
+
 def test_reading_is_not_bound_to_an_origin() -> None:
     assert make_web().get("/v1/online", Origin="https://other.example").status_code == 200
 
