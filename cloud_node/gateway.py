@@ -76,6 +76,9 @@ class Gateway:
             metrics.REFUSED.labels(refusal.code).inc()
             log.info("refused a session", code=refusal.code, field=refusal.field, reason=refusal.message)
             _refuse(refusal)
+        if self.draining:
+            self._send_elsewhere(Session(sid, identity, identity.accepts))
+            return
         session = self._hub.add(sid, identity)
         metrics.CONNECTS.inc()
         self._presence.renew_soon()
@@ -84,11 +87,18 @@ class Gateway:
         self._unready[sid] = self._presence.when_known(lambda: self._post(lambda: self._say_ready(session)))
 
     def _identify(self, auth: object) -> Identity:
-        if self.draining:
-            raise Refused("draining", "this node is draining: connect to another")
         if len(self._hub) >= self._settings.max_sessions:
             raise Refused("full", f"this node is full with {self._settings.max_sessions} sessions: connect to another")
         return identify(auth, secret=self._secret, new_key=self._new_key, max_rooms=self._settings.max_rooms)
+
+    def _send_elsewhere(self, session: Session) -> None:
+        """Close what had its handshake before the drain began, and its CONNECT after.
+
+        A connect_error would make a stock client give up for good; a closed transport makes it try again.
+        """
+        metrics.REFUSED.labels("draining").inc()
+        log.info("sent a session elsewhere: draining", session=session.sid, key=session.identity.key)
+        eventlet.spawn(self._transport.drop, session)  # once the library has answered the CONNECT
 
     def _say_ready(self, session: Session) -> None:
         self._unready.pop(session.sid, None)

@@ -22,6 +22,9 @@ Interleavings:
    again: so it tries again as 4. says.
 6. *The store restarted with its data but for the last second* (append-only file): the lease may still run while late
    writes are gone.  The store's run id tells; the node then goes the way of 4.
+7. *The store was away for so long that leases ran out, of this node or of others* (a pause, a partition).  A push that
+   is looked up before they are all back would find nobody.  So whoever comes back first says that the store is not
+   settled, before it registers and before it sweeps: the workers then try again instead of ending pushes as offline.
 """
 
 import threading
@@ -96,6 +99,7 @@ class Presence:
         self._leased_until = 0.0
         self._registered = False
         self._run_id: str | None = None
+        self._was_away = False
         self._thread = threading.Thread(target=self._run, name="presence", daemon=True)
 
     @property
@@ -156,6 +160,7 @@ class Presence:
             try:
                 self._step()
             except StoreUnavailable as error:
+                self._was_away = True
                 log.warning("the store is away; trying again", reason=str(error))
                 self._bound_memory()
                 self._stop.wait(_RETRY_S)
@@ -173,6 +178,8 @@ class Presence:
             log.warning("left without goodbye: the lease will lapse", node=self.node, reason=str(error))
 
     def _step(self) -> None:
+        if self._was_away and time.monotonic() >= self._leased_until - self._renew_every_s:
+            self._leases.unsettle()  # others renew as rarely as this node: their leases may have run out
         if not self._registered:
             self._register()
         elif time.monotonic() >= self._due():
@@ -250,6 +257,7 @@ class Presence:
         now = self._leased_at = time.monotonic()
         self._renew_at = now + self._renew_every_s
         self._leased_until = now + self._lease_ttl_s
+        self._was_away = False
 
     def _flush(self) -> None:
         """Write what changed, then tell those who wait for it."""

@@ -4,8 +4,12 @@ An incarnation (``host:port#boot``) that misses its lease is dead for good: :met
 so whoever saw it dead may remove its mappings at any later time without racing a comeback.  A node that finds its
 lease gone takes a new incarnation and registers everything again under that.
 
-A store that lost its data is *young*: for ``settle_s`` after the first lease in it, nodes are still registering, and
-that a key is missing proves nothing.
+That a key is missing proves nothing while nodes may be registering (again); the store is not *settled* then:
+
+- a store that lost its data is young for ``settle_s`` after the first lease in it;
+- a lease lapsed a moment ago and nobody has swept what it covered: its node may be about to come back;
+- all leases lapsed: rather the store was paused than every node died at once.  Whichever node finds the store again
+  first calls :meth:`Registry.unsettle` before it registers, so the others have ``settle_s`` to follow.
 
 All leases live in one sorted set (score = end of the lease, in ms of Redis' own clock), so no clock of ours matters.
 """
@@ -134,7 +138,7 @@ class Registry:
             return str(self._client.info("server")["run_id"])
 
     def unsettle(self) -> None:
-        """Begin the store's youth again: it may have lost its last writes."""
+        """Begin the store's youth again: it may have lost its last writes, or have outslept leases."""
         with answering():
             seconds, micros = self._client.time()
             self._client.set(self._born, seconds * 1000 + micros // 1000)
@@ -150,10 +154,13 @@ class Registry:
         (seconds, micros), leases, born = answers
         now_ms = seconds * 1000 + micros // 1000
         live = frozenset(node for node, ends in leases if ends > now_ms)
+        grown = born is not None and now_ms - int(born) >= self._settle_ms
+        missing = [ends for _, ends in leases if 0 < ends <= now_ms]  # 0: it said goodbye
+        awaited = bool(missing) and (not live or now_ms - max(missing) < self._settle_ms)
         return Leases(
             live=live,
             lapsed=tuple(node for node, ends in leases if ends <= now_ms),
-            settled=born is not None and now_ms - int(born) >= self._settle_ms,
+            settled=grown and not awaited,
         )
 
     def _lease(self, info: NodeInfo, ttl_s: float, how: str) -> bool:

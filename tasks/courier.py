@@ -1,10 +1,15 @@
 """One attempt at a push: look up, send, look up again what has moved, settle.
 
 The shell around tasks/dispatch.py.  Refuses to decide about retries and to talk to the broker.
+
+A store that did not answer is not asked for a moment, and then by one thread at first: each thread that waits for it
+keeps waiting those pushes that need no look-up, and the probes.  (Two threads that see the moment end at once both ask;
+that costs one wait more.)
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import ParamSpec, TypeVar
 
 from proto.errors import NodeError, StoreUnavailable, UnknownServer
 from proto.message import Push
@@ -13,7 +18,12 @@ from store.registry import Registry
 from tasks.dispatch import Attempt, Settlement, find_server, plan
 from tasks.nodes import Nodes
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 _REMEMBER_S = 60.0  # a node that was alive this lately may be registering again
+_NEWS_S = 1.0
+_SUSPECT_S = 1.0
 
 
 class Courier:
@@ -27,6 +37,7 @@ class Courier:
         self._nodes = nodes
         self._clock = clock
         self._seen: dict[str, float] = {}
+        self._store_away_until = 0.0  # 0: it answered last
 
     def attempt(self, push: Push) -> Settlement:
         """Try once to get *push* to everyone it is for.
@@ -51,13 +62,15 @@ class Courier:
 
     def disconnect(self, keys: Sequence[str]) -> tuple[int, tuple[NodeError, ...]]:
         """End the sessions of *keys*; gives how many ended and which nodes could not be asked."""
-        answers = self._nodes.disconnect(plan(keys, self._directory.resolve(keys).nodes, {}))
+        answers = self._nodes.disconnect(plan(keys, self._ask(self._directory.resolve, keys).nodes, {}))
         errors = tuple(answer for answer in answers.values() if isinstance(answer, NodeError))
         return sum(answer for answer in answers.values() if isinstance(answer, int)), errors
 
     def _routes(self, push: Push) -> Routes:
         if push.server is None:
-            return self._directory.resolve(push.keys)
+            routes = self._ask(self._directory.resolve, push.keys)
+            self._remember(node for nodes in routes.nodes.values() for node in nodes)
+            return routes
         node = find_server(push.server, self._live())
         if node is None:
             lately = find_server(push.server, self._lately_live()) is not None
@@ -71,15 +84,37 @@ class Courier:
         that no node of ours ever announced.
         """
         try:
-            live = tuple(info.node for info in self._registry.live())
+            live = tuple(info.node for info in self._ask(self._registry.live))
         except StoreUnavailable:
             if not (live := self._lately_live()):
                 raise
             return live
-        now = self._clock()
-        # A new dict each time: other threads read the old one undisturbed.
-        self._seen = {node: at for node, at in self._seen.items() if now - at < _REMEMBER_S} | dict.fromkeys(live, now)
+        self._remember(live)
         return live
+
+    def _ask(self, question: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Ask the store, or raise StoreUnavailable at once while it did not answer a moment ago."""
+        if self._store_away_until:
+            if self._clock() < self._store_away_until:
+                raise StoreUnavailable("the store did not answer a moment ago")
+            self._store_away_until = self._clock() + _SUSPECT_S  # this thread finds out; the others need not wait
+        try:
+            answer = question(*args, **kwargs)
+        except StoreUnavailable:
+            self._store_away_until = self._clock() + _SUSPECT_S
+            raise
+        self._store_away_until = 0.0
+        return answer
+
+    def _remember(self, live: Iterable[str]) -> None:
+        """Note nodes that are alive.  Each node's probe is looked up here too, so an idle worker learns their names."""
+        now = self._clock()
+        kept = {node: at for node, at in self._seen.items() if now - at < _REMEMBER_S}
+        news = dict.fromkeys((node for node in live if now - kept.get(node, -_REMEMBER_S) >= _NEWS_S), now)
+        if news or len(kept) < len(self._seen):
+            # A new dict each time: other threads read the old one undisturbed.  What one thread's dict lacks of
+            # another's, which was made at the same time, the next look-up adds.
+            self._seen = kept | news
 
     def _lately_live(self) -> tuple[str, ...]:
         return tuple(self._seen)

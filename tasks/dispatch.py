@@ -38,6 +38,7 @@ class Settlement:
     done: Mapping[str, tuple[str, ...]]
     reasons: Mapping[str, str]
     sessions: int
+    patient: bool = False  # all that is left has reached somebody; others may yet turn up
 
 
 def plan(keys: Iterable[str], holders: Holders, skip: Mapping[str, Collection[str]]) -> Plan:
@@ -107,7 +108,7 @@ class Attempt:
             if errors:
                 reasons[key] = "; ".join(str(error) for error in errors)
             elif not settled:
-                reasons[key] = "the store is new and nodes are still registering"
+                reasons[key] = "nodes are still registering in the store"
             if not settled or any(error.retryable for error in errors):
                 has_it = [node for node, answer in answers.items() if _outcome(answer) in _HAS_IT]
                 done[key] = (*self._done.get(key, ()), *has_it)
@@ -119,7 +120,10 @@ class Attempt:
             for answer in answers.values()
             if isinstance(answer, KeyOutcome)
         )
-        return Settlement(fates=fates, left=tuple(done), done=done, reasons=reasons, sessions=sessions)
+        patient = all(done.values()) and not any(
+            isinstance(answer, NodeError) for answers in self._answers.values() for answer in answers.values()
+        )
+        return Settlement(fates=fates, left=tuple(done), done=done, reasons=reasons, sessions=sessions, patient=patient)
 
     def _fate(self, key: str, answers: Iterable[KeyOutcome | NodeError]) -> Fate:
         outcomes = {_outcome(answer) for answer in answers}

@@ -4,7 +4,9 @@ Refuses to decide what to send and whether to try again.
 
 Threads: tasks on all worker threads share one :class:`Nodes`.  A lock guards the table of channels and is never held
 over a call; gRPC channels are thread-safe themselves.  A node that let a deadline pass is *suspect* for a moment:
-calls to it fail at once, so that a hung node costs the other nodes' pushes one deadline now and then, not each time.
+calls to it fail at once.  Then one call finds out how it is while the others go on failing, until that call has its
+answer.  So a hung node costs the other nodes' pushes one thread, not all of them.  (Two threads that see the moment end
+at once both find out; that costs one thread more.)
 """
 
 import threading
@@ -78,30 +80,36 @@ class Nodes:
         if until is not None:
             if until > self._clock():
                 return NodeUnreachable(node, "did not answer a moment ago")
-            self._suspect_until.pop(address, None)
+            self._suspect_until[address] = self._clock() + self._deadline_s
         call = getattr(cloud_pb2_grpc.CloudStub(self._channel(address)), method)  # type: ignore[no-untyped-call]
         try:
-            return (call.future if later else call)(request, timeout=self._deadline_s, metadata=self._metadata)
+            answer = (call.future if later else call)(request, timeout=self._deadline_s, metadata=self._metadata)
         except grpc.RpcError as error:
             return self._translated(node, error)
         except ValueError as error:  # the channel was closed under us
             return NodeUnreachable(node, str(error))
+        if not later:
+            self._suspect_until.pop(address, None)
+        return answer
 
     def _settled(self, node: str, future: Any) -> Any:
         if isinstance(future, NodeError):
             return future
         try:
-            return future.result()
+            reply = future.result()
         except grpc.FutureCancelledError:
             return NodeUnreachable(node, "the call was cancelled")
         except grpc.RpcError as error:
             return self._translated(node, error)
+        self._suspect_until.pop(address_of(node), None)
+        return reply
 
     def _translated(self, node: str, error: Any) -> NodeError:
         code, details = error.code(), error.details()
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             self._suspect_until[address_of(node)] = self._clock() + _SUSPECT_S
             return NodeUnreachable(node, f"no answer within {self._deadline_s} s")
+        self._suspect_until.pop(address_of(node), None)  # whatever it is, nobody waits for it
         if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.INTERNAL):
             return NodeUnreachable(node, f"{code.name}: {details}")
         if code is grpc.StatusCode.RESOURCE_EXHAUSTED:

@@ -66,7 +66,11 @@ def _follow_up(it: Push, settlement: Settlement) -> None:
     fates = dict(settlement.fates)
     if settlement.left and not _is_probe(it):
         step = retry.next_step(
-            it.attempt, max_attempts=worker.settings().max_attempts, now_ms=_now_ms(), expires_ms=it.expires_ms
+            it.attempt,
+            max_attempts=worker.settings().max_attempts,
+            now_ms=_now_ms(),
+            expires_ms=it.expires_ms,
+            patient=settlement.patient,
         )
         rest = it.narrowed(settlement.left, settlement.done)
         match step:

@@ -2,6 +2,8 @@
 
 Delays double from one second: whole seconds, since the broker's native delayed delivery counts in them.  Together
 they outlast a node's lease, so that a crashed node's keys have been found elsewhere, or nowhere, before the end.
+A push that only looks for further holders, since nodes are still registering, is *patient*: after a restart of the
+store that is every push, and each attempt would be one more task beside the new ones.
 """
 
 from dataclasses import dataclass
@@ -23,11 +25,13 @@ class GiveUp:
     expired: bool
 
 
-def next_step(attempt: int, *, max_attempts: int, now_ms: int, expires_ms: int) -> Again | GiveUp:
+def next_step(
+    attempt: int, *, max_attempts: int, now_ms: int, expires_ms: int, patient: bool = False
+) -> Again | GiveUp:
     """Decide after *attempt* failed attempts (0 for the first that just failed)."""
     if attempt + 1 >= max_attempts:
         return GiveUp(expired=False)
-    delay_s = min(2**attempt, LONGEST_DELAY_S)
+    delay_s = LONGEST_DELAY_S if patient else min(2**attempt, LONGEST_DELAY_S)
     if expires_ms and now_ms + delay_s * 1000 >= expires_ms:
         return GiveUp(expired=True)
     return Again(delay_s)

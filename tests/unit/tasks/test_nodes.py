@@ -144,6 +144,27 @@ def test_a_hung_node_costs_one_deadline_then_none_and_is_asked_again_a_moment_la
         }
 
 
+def test_one_call_finds_out_about_a_hung_node_while_the_others_fail_at_once(impatient: Nodes, clock: _Clock) -> None:
+    asked, let_go = threading.Semaphore(0), threading.Event()
+
+    def hangs(request: cloud_pb2.PushMsgReq, context: Any) -> cloud_pb2.PushMsgReply:
+        asked.release()
+        let_go.wait(10)
+        return _delivers(request, context)
+
+    with serving(hangs) as hung:
+        assert isinstance(_error(impatient, hung.address), NodeUnreachable)
+        assert asked.acquire(timeout=5)
+        clock.now += 1.1
+        finding_out = threading.Thread(target=lambda: _error(impatient, hung.address))
+        finding_out.start()
+        assert asked.acquire(timeout=5)
+        assert _error(impatient, hung.address).reason == "did not answer a moment ago"
+        finding_out.join(10)
+        let_go.set()
+        assert len(hung.requests) == 2
+
+
 class _ForgetsAfterALook(dict[str, float]):
     """What another thread does between two looks at the table."""
 
