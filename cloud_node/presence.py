@@ -2,27 +2,18 @@
 
 Owns this node's lease and its fields in the directory.  Refuses to know why a count changed.
 
-The hub's thread notes counts ("key k: n sessions here"); one native thread writes them.  What is kept is *state*, the
-latest count of each key that changed, so a burst of joins and leaves of one key is one write, a write may be repeated,
-and a store that is away costs memory for the keys that changed, no more.
+What the hub noted is in noted.py; one native thread of this module writes it, again and again until it went through.
 
-Interleavings:
+Interleavings, beside those of noted.py:
 
-1. *A key changes while its older count is being written.*  The writer took a snapshot; the newer count is dirty again
-   and goes with the next batch, after the older one: one thread writes, so the store sees them in order.
-2. *A session asks to be told when it is known, while a batch is under way.*  The request joins the batch that is taken
-   after it, which holds all that was noted before the request; so "known" never comes too early.  Who gave up waiting
-   takes the request back, so a store that is away does not gather them.
-3. *The write fails half-way.*  The keys of the snapshot that were not written are dirty again; the next write takes
-   their newest counts.
-4. *The lease lapses* (a long pause, a store that was away, restarted or emptied).  A lapsed incarnation is never
+1. *The lease lapses* (a long pause, a store that was away, restarted or emptied).  A lapsed incarnation is never
    revived (store/registry.py): the node takes a new one, writes all its keys under that, and only then starts the
    lease, so nobody sees it alive with half its keys.  A reader that saw the old one dead may sweep it at any time.
-5. *The answer to a beginning lease is lost.*  It may run, and it may be over and half swept by the time this node tries
-   again: so it tries again as 4. says.
-6. *The store restarted with its data but for the last second* (append-only file): the lease may still run while late
-   writes are gone.  The store's run id tells; the node then goes the way of 4.
-7. *The store was away for so long that leases ran out, of this node or of others* (a pause, a partition).  A push that
+2. *The answer to a beginning lease is lost.*  It may run, and it may be over and half swept by the time this node tries
+   again: so it tries again as 1. says.
+3. *The store restarted with its data but for the last second* (append-only file): the lease may still run while late
+   writes are gone.  The store's run id tells; the node then goes the way of 1.
+4. *The store was away for so long that leases ran out, of this node or of others* (a pause, a partition).  A push that
    is looked up before they are all back would find nobody.  So whoever comes back first says that the store is not
    settled, before it registers and before it sweeps: the workers then try again instead of ending pushes as offline.
 """
@@ -35,6 +26,7 @@ from typing import Protocol
 
 import structlog
 
+from cloud_node.noted import Noted
 from proto.errors import StoreUnavailable
 from store.directory import Directory
 from store.registry import NodeInfo
@@ -84,10 +76,9 @@ class Presence:
         self._lease_ttl_s = lease_ttl_s
         self._renew_every_s = renew_every_s
 
-        self._changed = threading.Condition()
-        self._counts: dict[str, int] = {}
-        self._dirty: set[str] = set()
-        self._waiters: dict[object, Callable[[], None]] = {}
+        self._noted = Noted()
+        self.note = self._noted.note
+        self.when_known = self._noted.when_known
         self._news_at = _NEVER
         self._stop = threading.Event()
         self._renew_at = 0.0
@@ -112,37 +103,11 @@ class Presence:
         """Tell whether, as far as this node knows, its lease runs."""
         return self._registered and time.monotonic() < self._leased_until
 
-    def note(self, key: str, count: int) -> None:
-        """Take down that *count* sessions here answer to *key* now.  Never blocks."""
-        with self._changed:
-            if count > 0:
-                self._counts[key] = count
-            else:
-                self._counts.pop(key, None)
-            self._dirty.add(key)
-            self._changed.notify()
-
-    def when_known(self, tell: Callable[[], None]) -> Callable[[], None]:
-        """Call *tell*, on presence's thread, once the store knows all that was noted so far.  Never blocks.
-
-        Gives a function to call when nobody wants to be told any more.
-        """
-        ticket = object()
-        with self._changed:
-            self._waiters[ticket] = tell
-            self._changed.notify()
-
-        def forget() -> None:
-            with self._changed:
-                self._waiters.pop(ticket, None)
-
-        return forget
-
     def renew_soon(self, within_s: float = _NEWS_S) -> None:
         """Say something new about the node *within_s* after the last renewal, or now, not at the next one's time."""
-        with self._changed:
+        with self._noted.changed:
             self._news_at = min(self._news_at, self._leased_at + within_s)
-            self._changed.notify()
+            self._noted.changed.notify()
 
     def start(self) -> None:
         """Begin; the first thing is to register."""
@@ -151,8 +116,8 @@ class Presence:
     def stop(self) -> None:
         """Write what is left, end the lease, and return; within a bound also when the store is away."""
         self._stop.set()
-        with self._changed:
-            self._changed.notify()
+        with self._noted.changed:
+            self._noted.changed.notify()
         self._thread.join(_STOP_S)
 
     def _run(self) -> None:
@@ -187,22 +152,16 @@ class Presence:
             self._news_at = _NEVER  # before the node is described: what changes after that is news again
             self._renew()
         self._flush()
-        with self._changed:
-            while not (self._dirty or self._waiters or self._stop.is_set()):
-                wait_s = self._due() - time.monotonic()
-                if wait_s <= 0:
-                    return
-                self._changed.wait(wait_s)
+        self._noted.wait(self._due, self._stop)
 
     def _due(self) -> float:
         return min(self._renew_at, self._news_at)
 
     def _register(self) -> None:
         self._run_id = self._leases.run_id()
-        with self._changed:
-            # Not only these: a failed attempt may have written a key that nobody holds any more.
-            self._dirty |= self._counts.keys()
-        self._write_dirty()
+        # Not only those that are held: a failed attempt may have written a key that nobody holds any more.
+        self._noted.all_again()
+        self._write()
         info = self._describe(self.node)
         try:
             self._leases.register(info, self._lease_ttl_s)
@@ -211,7 +170,7 @@ class Presence:
             raise
         self._registered = True
         self._leased(info)
-        log.info("registered", node=self.node, keys=len(self._counts))
+        log.info("registered", node=self.node, keys=len(self._noted))
         self._retire_former()
 
     def _renew(self) -> None:
@@ -245,12 +204,9 @@ class Presence:
 
     def _bound_memory(self) -> None:
         """While the store is away, forget which keys nobody holds any more, at the price of a new incarnation."""
-        with self._changed:
-            if len(self._dirty) <= len(self._counts) + _MOST_GONE:
-                return
-            self._dirty.clear()
-        self._registered = False
-        self._next_incarnation("too many keys came and went while the store was away")
+        if self._noted.forget_gone(_MOST_GONE):
+            self._registered = False
+            self._next_incarnation("too many keys came and went while the store was away")
 
     def _leased(self, info: NodeInfo) -> None:
         self.told = info
@@ -260,29 +216,20 @@ class Presence:
         self._was_away = False
 
     def _flush(self) -> None:
-        """Write what changed, then tell those who wait for it."""
-        with self._changed:
-            tickets = list(self._waiters)
-        self._write_dirty()
-        for ticket in tickets:
-            with self._changed:
-                tell = self._waiters.pop(ticket, None)
-            if tell is not None:
-                tell()
+        """Write what changed, then tell those who waited for it."""
+        tickets = self._noted.tickets()  # before the write takes what they wait for
+        self._write()
+        self._noted.tell(tickets)
 
-    def _write_dirty(self) -> None:
-        with self._changed:
-            dirty, self._dirty = self._dirty, set()
-            todo = {key: self._counts.get(key, 0) for key in dirty}
-        left = iter(list(todo.items()))
+    def _write(self) -> None:
+        todo = self._noted.take()
         try:
-            for batch in _batches(left):
+            for batch in _batches(list(todo.items())):
                 self._directory.put(self.node, batch)
                 for key in batch:
                     del todo[key]
         except Exception:
-            with self._changed:
-                self._dirty |= todo.keys()  # their newest counts are in _counts
+            self._noted.put_back(todo)
             raise
 
     def _sweep(self, nodes: Iterable[str]) -> None:

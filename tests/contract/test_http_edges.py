@@ -75,7 +75,7 @@ def served() -> Iterator[Served]:
 
 
 def _post(headers: bytes, body: bytes = b"", path: bytes = b"/v1/pushes") -> bytes:
-    return b"POST " + path + b" HTTP/1.1\r\nHost: x\r\n" + headers + b"\r\n" + body
+    return b"POST " + path + b" HTTP/1.1\r\nHost: localhost\r\n" + headers + b"\r\n" + body
 
 
 def test_a_chunked_push_is_read_like_any_other(served: Served) -> None:
@@ -102,7 +102,7 @@ def test_a_chunked_push_is_read_like_any_other(served: Served) -> None:
         (_post(_JSON + b"Content-Length: 2\r\n", b"{}", b"/v1/%"), 404),
         (_post(_JSON + b"Content-Length: 2\r\n", b"{}", b"/v1/\xff"), 400),
         (_post(_JSON + b"Content-Length: 2\r\n", b"{}", b"http://[/"), 400),
-        (b"BREW /v1/pushes HTTP/1.1\r\nHost: x\r\n\r\n", 405),
+        (b"BREW /v1/pushes HTTP/1.1\r\nHost: localhost\r\n\r\n", 405),
         (b"GET /v1/nothing\r\n\r\n", 404),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),  # TLS to a port without
     ],
@@ -126,7 +126,7 @@ def test_a_body_at_the_limit_passes_the_server_and_one_above_is_413() -> None:
 
 def test_head_has_the_headers_of_get_and_no_body(served: Served) -> None:
     with served.connection() as sock:
-        sock.sendall(b"HEAD /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        sock.sendall(b"HEAD /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         answer = b"".join(iter(lambda: sock.recv(65_536), b""))
     assert answer.startswith(b"HTTP/1.1 200")
     assert answer.endswith(b"\r\n\r\n")
@@ -135,7 +135,7 @@ def test_head_has_the_headers_of_get_and_no_body(served: Served) -> None:
 def test_answers_on_one_connection_come_in_the_order_of_the_requests(served: Served) -> None:
     request = _post(_JSON + b"Content-Length: %d\r\n" % len(_BODY), _BODY)
     with served.connection() as sock:
-        sock.sendall(request + b"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n" + request)
+        sock.sendall(request + b"GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n" + request)
         assert [_status(sock) for _ in range(3)] == [202, 404, 202]
 
 

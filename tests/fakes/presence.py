@@ -42,7 +42,7 @@ class _NeverWaits(threading.Condition):
 
 def by_hand(presence: Presence) -> Presence:
     """Make *presence* one whose loop is turned with :func:`turn`."""
-    presence._changed = _NeverWaits()
+    presence._noted.changed = _NeverWaits()
     return presence
 
 

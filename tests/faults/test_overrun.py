@@ -1,4 +1,4 @@
-"""A session that does not read, a flood of calls, and tasks that no worker can do: each ends by name, the rest goes on."""
+"""A node that has more to do than it can: a session that never reads, a hub that is held, tasks that make no sense."""
 
 import json
 import os
