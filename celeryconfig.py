@@ -77,6 +77,7 @@ result_backend = None
 task_serializer = "json"
 accept_content = ["json"]
 
+worker_consumer = "tasks.consumer:Consumer"  # rejects what is no task
 worker_pool = "threads"  # one process: one gRPC channel a node, no fork trouble
 worker_concurrency = settings.worker_concurrency
 worker_prefetch_multiplier = 64  # 1 or 4 starves the threads

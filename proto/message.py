@@ -95,7 +95,7 @@ class Push:
     def from_payload(cls, payload: Mapping[str, Any]) -> Self:
         """Read a task's argument; raises ValueError naming what is wrong with it."""
         try:
-            return cls(
+            push = cls(
                 push_id=_text(payload["push_id"]),
                 keys=_texts(payload["keys"]),
                 message=Message(op=_integer(payload["op"], bits=32), body=_text(payload["body"]).encode()),
@@ -108,6 +108,9 @@ class Push:
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"malformed push payload: {error!r}") from error
+        if not push.keys:
+            raise ValueError("malformed push payload: no keys")
+        return push
 
     def to_request(self, keys: Sequence[str]) -> cloud_pb2.PushMsgReq:
         """Give the gRPC request that asks a node to deliver this push to *keys*."""

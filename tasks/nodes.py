@@ -24,6 +24,7 @@ from tasks.dispatch import Plan, address_of
 
 _MAX_CHANNELS = 1024
 _SUSPECT_S = 1.0
+_MOST_BYTES = 4 * 1024 * 1024  # what gRPC takes in one message; it would say "exhausted", as if time could mend that
 _CHANNEL_OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
@@ -74,6 +75,8 @@ class Nodes:
         return {node: self._settled(node, future) for node, future in futures.items()}
 
     def _call(self, node: str, method: str, request: Any, *, later: bool = False) -> Any:
+        if (size := request.ByteSize()) > _MOST_BYTES:
+            return NodeRefused(node, f"{size} bytes are more than a node takes")
         address = address_of(node)
         # One look only: other threads take suspicions back too.
         until = self._suspect_until.get(address)

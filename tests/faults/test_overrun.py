@@ -1,4 +1,4 @@
-"""A node that has more to do than it can: a session that never reads, a hub that is held, tasks that make no sense."""
+"""A session that does not read, a flood of calls, and tasks that no worker can do: each ends by name."""
 
 import json
 import os
@@ -30,7 +30,7 @@ _MB = 1024 * 1024
 
 @pytest.fixture(scope="module")
 def settings() -> dict[str, str]:
-    return {**QUICK, "CLOUDPUSH_LEASE_TTL_S": "10"}
+    return {**QUICK, "CLOUDPUSH_LEASE_TTL_S": "10", "CLOUDPUSH_BRIDGE_CAPACITY": "4"}
 
 
 def _request(keys: list[str], number: int, size: int = 0) -> cloud_pb2.PushMsgReq:
@@ -106,9 +106,11 @@ def test_a_flood_of_calls_is_refused_by_name_and_over_when_it_ends(fleet: Fleet)
         until(lambda: {push["msg"][0] for push in list(flooded.pushes)} >= done, 10, "what was answered with OK")
         got = Counter(push["msg"][0] for push in flooded.pushes)
         print(f"{count} calls at once: {dict(counts)}, delivered {len(got)}")
+        # CANCELLED: gRPC itself turned it away, before it was a call of ours.
+        refused |= {number for number, code in codes.items() if code is grpc.StatusCode.CANCELLED}
         assert done | refused == codes.keys(), "an ending without a name"
         assert done
-        assert refused
+        assert counts["RESOURCE_EXHAUSTED"], "the bridge was never full: the test would prove nothing"
         assert not refused & got.keys(), "delivered although the caller was told that it was not"
         assert set(got.values()) == {1}
         after = stub.PushMsg(_request(["flooded"], -1), timeout=2)
@@ -186,14 +188,25 @@ def test_a_poisonous_task_ends_as_a_dead_letter(fleet: Fleet, name: str) -> None
         (b"\xff\xfe", "application/json", "cloudpush.push"),
         (b'"text"', "application/json", "cloudpush.push"),
         (b"\x80\x04N.", "application/x-python-serialize", "cloudpush.push"),
+        (b"[[], {}, 5]", "application/json", "cloudpush.push"),
         (b"[[], {}, {}]", "application/json", "cloudpush.unheard-of"),
         (b"plain", "text/plain", None),
     ],
-    ids=["not-json", "not-text", "no-task-body", "pickle", "unknown-task", "no-task-at-all"],
+    ids=["not-json", "not-text", "no-task-body", "pickle", "embed-number", "unknown-task", "no-task-at-all"],
 )
 def test_what_is_no_task_ends_as_a_dead_letter(fleet: Fleet, body: bytes, content_type: str, task: str | None) -> None:
     headers = task_message.message(task, os.urandom(8).hex(), [], "()")[1] if task else {}
     _publish(fleet, body, headers, content_type)
+    (letter_headers, _), *more = dead_letters(fleet, 1)
+    assert letter_headers["x-death"][0]["reason"] == "rejected"
+    assert not more
+    _flows(fleet)
+
+
+@pytest.mark.parametrize("header", [{"timelimit": "x"}, {"eta": "never"}, {"expires": "never"}, {"task": 5}], ids=str)
+def test_headers_that_make_no_sense_end_their_task_as_a_dead_letter(fleet: Fleet, header: dict[str, Any]) -> None:
+    body, headers = task_message.message("cloudpush.push", os.urandom(8).hex(), [_good()], "()")
+    _publish(fleet, json.dumps(body).encode(), headers | header)
     (letter_headers, _), *more = dead_letters(fleet, 1)
     assert letter_headers["x-death"][0]["reason"] == "rejected"
     assert not more
