@@ -2,6 +2,5 @@
 
 from celery import Celery
 
-app = Celery("cloudpush", include=["tasks.push", "tasks.worker"])
+app = Celery("cloudpush", include=["tasks.push", "tasks.worker"], events="tasks.events:Events")
 app.config_from_object("celeryconfig")
-app.steps["consumer"].add("tasks.events:BufferedTaskEvents")

@@ -10,6 +10,7 @@ FATES = Counter("cloudpush_push_fates", "Keys of pushes that ended, by fate.", [
 SESSIONS = Counter("cloudpush_push_sessions", "Hand-overs to sessions, as nodes report them.", registry=REGISTRY)
 RETRIES = Counter("cloudpush_push_retries", "Pushes put back for a later attempt.", registry=REGISTRY)
 DEAD_LETTERS = Counter("cloudpush_dead_letters", "Pushes given up, by reason.", ["reason"], registry=REGISTRY)
+EVENTS_DROPPED = Counter("cloudpush_events_dropped", "Events for Flower that were not sent.", registry=REGISTRY)
 QUEUE_SECONDS = Histogram(
     "cloudpush_queue_seconds", "From acceptance to a worker's first attempt.", buckets=_SECONDS, registry=REGISTRY
 )

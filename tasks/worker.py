@@ -16,7 +16,9 @@ from store.connection import connect
 from store.directory import RedisDirectory
 from store.registry import Registry
 from store.settings import StoreSettings
+from tasks.celery import app
 from tasks.courier import Courier
+from tasks.events import Sender
 from tasks.health import HealthServer
 from tasks.nodes import Nodes
 from tasks.settings import TaskSettings
@@ -27,6 +29,7 @@ class _Parts:
     courier: Courier
     nodes: Nodes
     health: HealthServer
+    events: Sender
 
 
 _parts: list[_Parts] = []
@@ -59,7 +62,10 @@ def _assemble(**_: Any) -> None:
     nodes = Nodes(deadline_s=settings().node_deadline_s, token=token.get_secret_value() if token else None)
     health = HealthServer(settings().worker_host, settings().worker_port, client)
     health.start()
-    _parts.append(_Parts(Courier(RedisDirectory(client, store_settings, registry), registry, nodes), nodes, health))
+    events = Sender(app)
+    events.start()
+    directory = RedisDirectory(client, store_settings, registry)
+    _parts.append(_Parts(Courier(directory, registry, nodes), nodes, health, events))
 
 
 @worker_ready.connect  # type: ignore[untyped-decorator]
@@ -73,4 +79,5 @@ def _take_apart(**_: Any) -> None:
     while _parts:
         parts = _parts.pop()
         parts.health.stop()
+        parts.events.stop()
         parts.nodes.close()

@@ -13,12 +13,14 @@ from tests.parts.fleet import Fleet
 from tests.parts.listener import Listener
 from tests.parts.load import Load, settle
 from tests.parts.process import until
+from tests.parts.rabbitmq import RabbitMQ
 from tests.parts.views import metric, ready, waiting
 
 pytestmark = pytest.mark.services
 
 _MANY = 300
 _BOUNDED_S = 10.0
+_STALL_S = 12.0  # a worker whose connection is torn comes back only after RabbitMQ's heartbeat, 20 s and more
 
 
 @pytest.fixture
@@ -104,6 +106,37 @@ def test_a_worker_told_to_end_under_load_loses_nothing(
     print(f"worker told to end ({'calls waiting' if node_frozen else 'quiet'}): ended in {ended_s:.1f} s: {account}")
     assert code == 0
     assert (account.lost, account.duplicates, account.refused) == (0, 0, 0)
+
+
+def test_a_backlog_is_done_without_a_stall_again_and_again(fleet: Fleet, listeners: list[Listener]) -> None:
+    took: list[float] = []
+    for _ in range(4):
+        with stopped(fleet.worker), Load(fleet, [one.key for one in listeners], per_second=2000, threads=6) as load:
+            load.until_more(800)
+        fleet.wait_ready()
+        account = settle(load, listeners, _STALL_S)
+        took.append(account.took_s)
+        assert (account.lost, account.duplicates) == (0, 0), f"{account}: the worker hangs"
+    print(f"4 backlogs of 800 done in {', '.join(f'{one:.1f}' for one in took)} s")
+
+
+def test_a_worker_drains_the_queues_of_a_broker_that_is_short_of_memory(
+    fleet: Fleet, broker: RabbitMQ, listeners: list[Listener]
+) -> None:
+    with frozen(fleet.worker):
+        with Load(fleet, [one.key for one in listeners], per_second=300) as load:
+            load.until_more(200)
+        broker.evaluate("vm_memory_monitor:set_vm_memory_high_watermark(0.0000001).")
+    try:
+        until(lambda: fleet.push({"keys": ["w0"], "msg": 1}).status_code == 503, 10, "a refusal")
+        account = settle(load, listeners, _STALL_S)
+        ready_then = ready(fleet.worker_url)[0]
+    finally:
+        broker.evaluate("vm_memory_monitor:set_vm_memory_high_watermark(0.4).")
+    print(f"broker short of memory: {account}")
+    assert (account.lost, account.duplicates) == (0, 0)
+    assert ready_then == 200
+    fleet.wait_ready()
 
 
 def test_a_node_that_is_alive_but_deaf_says_so(fleet: Fleet) -> None:
