@@ -147,7 +147,7 @@ def test_a_node_that_is_alive_but_deaf_says_so(fleet: Fleet) -> None:
         noticed_s = time.monotonic() - began
         status, body = ready(node.url)
         assert status == 503
-        assert body["checks"] == {"lease": True, "data_path": False, "not_draining": True}
+        assert [check for check, holds in body["checks"].items() if not holds] == ["data_path"]
         assert requests.get(f"{node.url}/health/live", timeout=5).status_code == 200
         best = requests.get(f"{fleet.url}/v1/nodes", timeout=5).json()["nodes"]
         assert node.grpc in {one["grpc"] for one in best}, "it is listed, with the age of its probe"
