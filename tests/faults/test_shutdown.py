@@ -19,7 +19,7 @@ from tests.parts.fleet import Fleet, Node
 from tests.parts.forwarder import Forwarder
 from tests.parts.listener import Listener
 from tests.parts.load import Answer, Load
-from tests.parts.process import until
+from tests.parts.process import listens, until
 from tests.parts.rabbitmq import RabbitMQ
 from tests.parts.views import left_in_store, metric, nodes, ready
 
@@ -172,6 +172,7 @@ def test_web_answers_every_request_in_flight_before_it_ends(fleet: Fleet, broker
             until(lambda: metric(fleet.url, "cloudpush_commit_inflight") == count, 1, "all in flight")
             began = time.monotonic()
             fleet.web.signal(signal.SIGTERM)
+            until(lambda: not listens(int(fleet.url.rpartition(":")[2])), 1, "web taking nobody new")
         for caller in callers:
             caller.join(10)
         until(lambda: not fleet.web.running, 10, "web's end")
