@@ -115,7 +115,7 @@ class Node:
 
     def run(self) -> None:
         """Serve until a signal, drain, return."""
-        listener = eventlet.listen(self._settings.listen_socketio)
+        listener = eventlet.listen(self._settings.listen_socketio, self._settings.address_family)
         self._listen_to_signals()
         eventlet.spawn(self.bridge.serve)
         eventlet.spawn(self._tick)

@@ -144,7 +144,8 @@ class GrpcServer:
         cloud_pb2_grpc.add_CloudServicer_to_server(servicer, self._server)  # type: ignore[no-untyped-call]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
-        self._server.add_insecure_port("{}:{}".format(*address))
+        host, port = address
+        self._server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
 
     def start(self) -> None:
         """Begin to serve; not yet SERVING for health checks."""

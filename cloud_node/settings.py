@@ -1,5 +1,6 @@
 """Settings of a cloud node, read once by server.py and handed down."""
 
+import socket
 from typing import Self
 
 from pydantic import AliasChoices, Field, SecretStr, model_validator
@@ -99,5 +100,11 @@ class CloudSettings(BaseSettings):
         return self.public_url or f"http://{self._reachable_host}:{self.listen_socketio[1]}"
 
     @property
+    def address_family(self) -> socket.AddressFamily:
+        """IPv4 or IPv6, by the form of the address to listen on."""
+        return socket.AF_INET6 if ":" in self.node_host else socket.AF_INET
+
+    @property
     def _reachable_host(self) -> str:
-        return self.advertise_host or self.node_host
+        host = self.advertise_host or self.node_host
+        return f"[{host}]" if ":" in host else host  # RFC 3986, section 3.2.2

@@ -20,6 +20,7 @@ from typing import Any, Self, cast
 
 import orjson
 import redis
+import structlog
 
 from store.connection import answering
 from store.settings import StoreSettings
@@ -47,6 +48,8 @@ redis.call('ZREM', KEYS[1], ARGV[1])
 redis.call('HDEL', KEYS[2], ARGV[1])
 return 1
 """
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +118,8 @@ class Registry:
             pipe.hgetall(self._info)
             *lease_answers, info = pipe.execute()
         leases = self.read(lease_answers)
-        return sorted(
-            (NodeInfo.from_json(node, text) for node, text in info.items() if node in leases.live),
-            key=lambda node: node.node,
-        )
+        alive = (_read_info(node, text) for node, text in info.items() if node in leases.live)
+        return sorted((node for node in alive if node is not None), key=lambda node: node.node)
 
     def lapsed(self) -> tuple[str, ...]:
         """List the incarnations whose lease is over and that nobody has buried."""
@@ -171,3 +172,12 @@ class Registry:
                 args=[info.node, int(ttl_s * 1000), cast(Any, body), how],
             )
         return bool(done)
+
+
+def _read_info(node: str, text: str) -> NodeInfo | None:
+    """Read what *node* wrote; one that nobody can read must not hide the others."""
+    try:
+        return NodeInfo.from_json(node, text)
+    except (ValueError, TypeError, AttributeError) as error:
+        log.error("the registry holds what is no node", node=node, reason=repr(error))
+        return None

@@ -52,10 +52,28 @@ def push(payload: Mapping[str, Any]) -> None:
 
 
 @app.task(name=queues.DISCONNECT_TASK)  # type: ignore[untyped-decorator]
-def disconnect(keys: list[str]) -> None:
-    """End every session that answers to one of *keys*; nodes that cannot be asked are logged, not asked again."""
-    ended, errors = worker.courier().disconnect(keys)
+def disconnect(keys: list[str], attempt: int = 0) -> None:
+    """End every session that answers to one of *keys*.
+
+    Tried again while the store is away, since nothing was done then.  A node that cannot be asked is logged and not
+    asked again: by then the key's owner may have come back.
+    """
+    try:
+        ended, errors = worker.courier().disconnect(keys)
+    except StoreUnavailable as error:
+        _disconnect_later(keys, attempt, str(error))
+        return
     log.info("disconnected", keys=keys, sessions=ended, unreachable=[error.node for error in errors])
+
+
+def _disconnect_later(keys: list[str], attempt: int, reason: str) -> None:
+    match retry.next_step(attempt, max_attempts=worker.settings().max_attempts, now_ms=_now_ms(), expires_ms=0):
+        case retry.Again(delay_s):
+            requeue.disconnect_again(app, keys, attempt + 1, delay_s)
+            metrics.RETRIES.inc()
+            log.warning("retrying a disconnect", keys=keys, delay_s=delay_s, attempt=attempt, reason=reason)
+        case retry.GiveUp():
+            _dead({"keys": keys}, "disconnect_failed", reason)
 
 
 def _follow_up(it: Push, settlement: Settlement) -> None:

@@ -5,7 +5,7 @@ task is rejected back onto its queue, so nothing is lost; a task that comes back
 delivery limit, among the dead letters.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,17 +26,13 @@ def describe(push: Push) -> str:
 
 def again(app: Celery, push: Push, delay_s: int) -> None:
     """Put *push* on its queue again in *delay_s* seconds: held by the broker, not by this worker's memory."""
-    with _confirmed(app) as producer:
-        app.send_task(
-            queues.PUSH_TASK,
-            args=(push.to_payload(),),
-            argsrepr=describe(push),
-            countdown=delay_s,
-            queue=celeryconfig.push_queues[push.priority],
-            producer=producer,
-            retry=False,
-            confirm_timeout=_PUBLISH_DEADLINE_S,
-        )
+    _later(app, queues.PUSH_TASK, (push.to_payload(),), describe(push), push.priority, delay_s)
+
+
+def disconnect_again(app: Celery, keys: Sequence[str], attempt: int, delay_s: int) -> None:
+    """Have the sessions of *keys* ended in *delay_s* seconds; *attempt* counts those that failed."""
+    shown = f"({len(keys)} keys, attempt {attempt})"
+    _later(app, queues.DISCONNECT_TASK, (list(keys), attempt), shown, queues.Priority.HIGH, delay_s)
 
 
 def dead_letter(app: Celery, payload: Mapping[str, Any], reason: str, details: str) -> None:
@@ -50,6 +46,20 @@ def dead_letter(app: Celery, payload: Mapping[str, Any], reason: str, details: s
             serializer="json",
             headers={"reason": reason},
             delivery_mode=2,
+            retry=False,
+            confirm_timeout=_PUBLISH_DEADLINE_S,
+        )
+
+
+def _later(app: Celery, task: str, args: tuple[Any, ...], shown: str, priority: queues.Priority, delay_s: int) -> None:
+    with _confirmed(app) as producer:
+        app.send_task(
+            task,
+            args=args,
+            argsrepr=shown,
+            countdown=delay_s,
+            queue=celeryconfig.push_queues[priority],
+            producer=producer,
             retry=False,
             confirm_timeout=_PUBLISH_DEADLINE_S,
         )

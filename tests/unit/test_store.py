@@ -1,12 +1,15 @@
 """What the store keeps is read by releases before and after."""
 
+from typing import Any
+
 import orjson
 import pytest
 import redis
 
 from proto.errors import StoreUnavailable
 from store.connection import answering
-from store.registry import NodeInfo
+from store.registry import NodeInfo, Registry
+from store.settings import StoreSettings
 
 
 def test_what_a_newer_release_says_of_a_node_is_read_as_far_as_it_is_known() -> None:
@@ -45,3 +48,17 @@ def test_a_store_that_cannot_serve_now_is_unavailable(error: redis.RedisError) -
 def test_a_fault_of_ours_is_not_hidden_behind_the_store(error: redis.RedisError) -> None:
     with pytest.raises(type(error)), answering():
         raise error
+
+
+@pytest.mark.parametrize("text", ["no JSON", "[]", "null", '{"grpc": 1}'])
+def test_what_is_no_node_does_not_hide_the_others(text: str) -> None:
+    class _Client:
+        def __getattr__(self, _name: str) -> Any:
+            return lambda *_args, **_kwargs: self
+
+        def execute(self) -> list[Any]:
+            leases = [("h:1#aa", 2e12), ("h:2#bb", 2e12)]
+            return [(1, 0), leases, "0", {"h:1#aa": text, "h:2#bb": '{"grpc":"h:2","url":"u"}'}]
+
+    client: Any = _Client()
+    assert [info.node for info in Registry(client, StoreSettings()).live()] == ["h:2#bb"]

@@ -1,5 +1,6 @@
 """A node's settings: locked or on loopback, and what it says of itself."""
 
+import socket
 from typing import Any
 
 import pytest
@@ -75,6 +76,12 @@ def test_what_others_dial_is_the_advertised_host() -> None:
 def test_a_node_on_every_address_must_say_by_which_it_is_reached(host: str) -> None:
     with pytest.raises(ValidationError, match="CLOUDPUSH_ADVERTISE_HOST"):
         _settings(node_host=host, **_SECRETS)
+
+
+def test_an_ipv6_address_is_written_as_urls_want_it() -> None:
+    settings = _settings(node_host="::1")
+    assert (settings.grpc_address, settings.url) == ("[::1]:9500", "http://[::1]:9000")
+    assert settings.address_family is socket.AF_INET6
 
 
 def test_secrets_are_not_shown() -> None:

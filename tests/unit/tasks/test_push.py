@@ -12,6 +12,7 @@ from proto.errors import StoreUnavailable, UnknownServer
 from proto.message import Fate, Message, Push
 from tasks import metrics, requeue, worker
 from tasks.dispatch import Settlement
+from tasks.push import disconnect
 from tasks.push import push as push_task
 
 
@@ -56,6 +57,9 @@ def world(monkeypatch: pytest.MonkeyPatch) -> _World:
     world = _World()
 
     class _Courier:
+        def disconnect(self, _keys: list[str]) -> None:
+            raise StoreUnavailable("away")
+
         def attempt(self, push: Push) -> Settlement:
             world.attempts += 1
             return world.attempt(push)
@@ -167,6 +171,20 @@ def test_a_probe_is_never_tried_again(world: _World) -> None:
     world.attempt = _left
     assert world.run(_push("probe:127.0.0.1:9500")) == {}
     assert (world.again, world.dead) == ([], [])
+
+
+def test_a_disconnect_waits_for_the_store_and_then_becomes_a_dead_letter(
+    world: _World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later: list[tuple[list[str], int, int]] = []
+    monkeypatch.setattr(
+        requeue, "disconnect_again", lambda _app, keys, attempt, delay: later.append((keys, attempt, delay))
+    )
+    disconnect(["alice"])
+    assert (later, world.dead) == ([(["alice"], 1, 1)], [])
+    disconnect(["alice"], attempt=7)
+    assert len(later) == 1
+    assert [(payload, reason) for payload, reason, _ in world.dead] == [({"keys": ["alice"]}, "disconnect_failed")]
 
 
 @pytest.mark.parametrize("name", ["again", "dead_letter"])
