@@ -28,7 +28,7 @@ from tests.parts.redis import RedisServer
 OURS, PEER = "cloudpush", "RedisManager"
 PUSHES = 500
 RATE_PER_S = 50
-ROUNDS = 1
+ROUNDS = 3
 SESSIONS = 20
 _ARRIVE_S = 10.0
 _READY_S = 30.0
