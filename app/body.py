@@ -6,8 +6,9 @@ would deliver something else than what was sent.  Refuses to know what the value
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import orjson
 from flask import Request
@@ -29,6 +30,15 @@ class NotJson(BadRequest):
 
 class _Repeated(ValueError):
     """An object names one member twice."""
+
+
+def check_text(environ: Mapping[str, Any]) -> None:
+    """Refuse a path or query that is not UTF-8, in which werkzeug would replace what it cannot read (RFC 3986, 2.5)."""
+    try:
+        environ["PATH_INFO"].encode("latin-1").decode()  # PEP 3333 hands bytes over as latin-1
+        unquote_to_bytes(environ.get("QUERY_STRING", "")).decode()
+    except UnicodeError as error:
+        raise BadRequest("The path and query must be UTF-8.") from error
 
 
 def read_json(request: Request, max_bytes: int) -> Any:

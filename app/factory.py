@@ -13,6 +13,7 @@ from flask import Flask, Response, request
 from app import problems, routes
 from app.accept import Acceptor, Commits, FormTask
 from app.answers import speaks_im
+from app.body import check_text
 from app.commit import State
 from app.health import Health
 from app.identity import check_caller
@@ -79,6 +80,7 @@ def create_app(settings: WebSettings, parts: Parts) -> Flask:
 
 def _guard(app: Flask, settings: WebSettings, open_paths: frozenset[str]) -> None:
     def identify() -> None:
+        check_text(request.environ)
         rule = request.url_rule.rule if request.url_rule is not None else ""
         check_caller(settings.api_key, method=request.method, open_route=rule in open_paths, headers=request.headers)
 

@@ -70,7 +70,7 @@ class Im:
     def push_room(self) -> Response:
         """Push to a room."""
         fields = self._fields()
-        room = fields.get("room")
+        room = fields.get("room") or None  # an empty one names no room
         if isinstance(room, int) and not isinstance(room, bool):
             room = str(room)  # im-cloud's callers number their rooms
         if isinstance(room, str):

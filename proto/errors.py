@@ -39,7 +39,7 @@ class InvalidPush(CloudpushError):
 
     def __init__(self, problems: Sequence[FieldProblem]) -> None:
         self.problems = tuple(problems)
-        super().__init__("; ".join(f"{p.field}: {p.message}" for p in self.problems))
+        super().__init__("; ".join(f"{p.field}: {p.message}" if p.field else p.message for p in self.problems))
 
 
 class Refused(CloudpushError):

@@ -17,7 +17,7 @@ const CONTROLS: Record<string, string> = {
   server: "server",
 };
 const HINTS: Record<TargetKind, string> = {
-  keys: "alice-phone, bob-laptop",
+  keys: "alice, bob",
   mids: "42, 43",
   rooms: "live://1000",
   all: "every session",

@@ -103,6 +103,7 @@ def test_a_chunked_push_is_read_like_any_other(served: Served) -> None:
         (_post(_JSON + b"Content-Length: 2\r\n", b"{}", b"/v1/\xff"), 400),
         (_post(_JSON + b"Content-Length: 2\r\n", b"{}", b"http://[/"), 400),
         (b"BREW /v1/pushes HTTP/1.1\r\nHost: localhost\r\n\r\n", 405),
+        (b"DELETE /v1/keys/%ff/sessions HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
         (b"GET /v1/nothing\r\n\r\n", 404),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),  # TLS to a port without
     ],

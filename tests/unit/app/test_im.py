@@ -99,6 +99,21 @@ def test_bodies_that_cannot_be_read_are_refused_in_the_envelope(body: bytes, con
     assert web.kept.messages == []
 
 
+@pytest.mark.parametrize("path", ["/im/push/keys?keys=a&msg=%ff%fe", "/v1/online/keys?key=%ff"])
+def test_a_query_that_is_no_utf_8_is_400_and_not_read_as_something_else(path: str) -> None:
+    web = make_web()
+    method = "GET" if "online" in path else "POST"
+    assert web.call(method, path).status_code == 400
+    assert web.kept.messages == []
+
+
+def test_a_room_without_a_name_is_no_room() -> None:
+    web = make_web()
+    response = web.call("POST", "/im/push/room", query_string={"type": "live", "room": "", "msg": "1"})
+    assert (response.status_code, response.json["data"]) == (422, [{"field": "room", "message": "is required"}])
+    assert web.kept.messages == []
+
+
 def test_a_broker_that_is_away_is_503_in_the_envelope() -> None:
     web = make_web()
     web.kept.down = "the broker cannot be reached"
