@@ -4,6 +4,7 @@ Exit codes: 0 after SIGTERM or SIGINT, 2 when it cannot start as it is set up.  
 place, and its one broker connection carries the pushes of all its threads.
 """
 
+import gc
 import ipaddress
 import signal
 import sys
@@ -84,6 +85,8 @@ def serve(settings: WebSettings, store_settings: StoreSettings) -> None:
         signal.signal(number, lambda *_: server.stop())
     watch.start()
     committer.start()
+    gc.collect()
+    gc.freeze()  # what stays for good need not be looked at in every collection
     log.info("serving", host=settings.web_host, port=server.port)
     server.run()
     committer.close(settings.shutdown_s)

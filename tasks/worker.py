@@ -3,6 +3,7 @@
 Refuses to do anything in processes that only load the app to form task messages: all of it waits for ``worker_init``.
 """
 
+import gc
 import logging
 from dataclasses import dataclass
 from typing import Any
@@ -71,6 +72,8 @@ def _assemble(**_: Any) -> None:
 @worker_ready.connect  # type: ignore[untyped-decorator]
 def _ready(sender: Any, **_: Any) -> None:
     _parts[0].health.consumer = sender
+    gc.collect()
+    gc.freeze()  # what stays for good need not be looked at in every collection
     structlog.get_logger().info("worker ready", health=_parts[0].health.url)
 
 
