@@ -1,11 +1,10 @@
 """`make run`: starts everything in the foreground, says ``ready:`` once a push can be delivered, and ends it all.
 
-Exit codes: 0 after Ctrl-C or SIGTERM; 1 when a part could not start or ended by itself; 2 for a setting that makes no
-sense.
+Exit codes: 0 after Ctrl-C, SIGTERM or SIGHUP (a closed terminal); 1 when a part could not start or ended by itself;
+2 for a setting that makes no sense.
 """
 
 import os
-import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from honcho.environ import expand_processes, parse_procfile
 from pydantic import ValidationError
 
 from launch.embedded import EmbeddedValkey, ValkeyFailed
-from launch.foreman import Foreman
+from launch.foreman import Foreman, on_stop
 from launch.ready import Watch
 from launch.settings import ROOT, LaunchSettings
 
@@ -37,7 +36,7 @@ def main() -> int:
         lines = [f"  port {one.port} ({one.part}): free it, or set {one.setting} to another port" for one in busy]
         return _fail("in use already, so nothing was started:\n" + "\n".join(lines))
     _say_who_may_come(settings)
-    signal.signal(signal.SIGTERM, _interrupt)
+    on_stop(_interrupt)
     try:
         with _valkey(settings) as valkey:
             return _run(settings, valkey)
@@ -53,7 +52,7 @@ def _run(settings: LaunchSettings, valkey: EmbeddedValkey | None) -> int:
 
     def give_up(awaited: str) -> None:
         gave_up.append(awaited)
-        foreman.terminate()
+        foreman.ask_to_stop()
 
     def started() -> None:
         watch.start()
