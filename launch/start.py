@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -78,6 +78,8 @@ def _run(settings: LaunchSettings, valkey: EmbeddedValkey | None) -> int:
     if foreman.ended:
         how = ", ".join(f"{name} (exit {code})" for name, code in foreman.ended.items())
         return _fail(f"ended by itself, so everything was stopped: {how}")
+    if foreman.unread:
+        return _fail("nobody reads the output any more, so everything was stopped")
     if gave_up:
         return _fail(f"not ready within {settings.ready_s:g} s, so everything was stopped: {gave_up[0]}")
     return 0
@@ -139,5 +141,6 @@ def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
 
 
 def _fail(message: str, code: int = 1) -> int:
-    print(f"cloudpush: {message}", file=sys.stderr, flush=True)
+    with suppress(OSError):  # of a closed terminal; the code tells the rest
+        print(f"cloudpush: {message}", file=sys.stderr, flush=True)
     return code

@@ -110,6 +110,7 @@ def test_a_broken_pipe_ends_all(launch: Launch) -> None:
     launch.child.argv = ["sh", "-c", f"{sys.executable} -m launch | head -n 1 >/dev/null"]
     launch.child.start()
     assert launch.until_ended() == 0
+    assert launch.output == "cloudpush: nobody reads the output any more, so everything was stopped\n"
     until(lambda: launch.left() == {}, 15, "the end of all that was started")
 
 
