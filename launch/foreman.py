@@ -31,6 +31,13 @@ def on_stop(handler: Callable[[int, FrameType | None], object]) -> None:
         signal.signal(signal.SIGHUP, handler)
 
 
+def let_output_go() -> None:
+    """After a closed terminal or a broken pipe: what is still to be printed goes nowhere, and does not fail."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
 class OwnLines(Printer):  # type: ignore[misc]
     """Prefixes the lines of children, and leaves the starter's own bare; calls *when_unread* if nobody reads them."""
 
@@ -46,10 +53,7 @@ class OwnLines(Printer):  # type: ignore[misc]
             else:
                 super().write(message)
         except OSError:
-            # The terminal is closed or the pipe is broken: what is still to be said goes nowhere, and must not fail.
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self.output.fileno())
-            os.close(nowhere)
+            let_output_go()
             self._when_unread()
 
 

@@ -17,36 +17,42 @@ from honcho.environ import expand_processes, parse_procfile
 
 from launch.embedded import EmbeddedValkey, ValkeyFailed
 from launch.flaws import flaws
-from launch.foreman import Foreman, on_stop
+from launch.foreman import Foreman, let_output_go, on_stop
 from launch.reach import ReachSettings
 from launch.ready import Watch
 from launch.settings import ROOT, LaunchSettings
 
 _LOOK_S = 0.5
 VALKEY = "valkey"
+_UNREAD = "nobody reads the output any more, so everything was stopped"
+
+
+class _Unread(Exception):
+    """The output went to nobody."""
 
 
 def main() -> int:
     """Run until asked to stop; gives the exit code."""
     wrong = [*flaws(LaunchSettings), *flaws(ReachSettings)]
+    if not wrong:
+        settings = LaunchSettings()
+        if not (ROOT / settings.procfile).is_file():
+            wrong = [f"CLOUDPUSH_PROCFILE: there is no file {ROOT / settings.procfile}"]
     if wrong:
-        return _fail(
-            "nothing was started, because of the settings:\n" + "\n".join(f"  {line}" for line in wrong), code=2
-        )
-    settings = LaunchSettings()
-    if not (ROOT / settings.procfile).is_file():
-        return _fail(f"CLOUDPUSH_PROCFILE: there is no file {ROOT / settings.procfile}", code=2)
+        return _fail("nothing was started, because of the settings:\n" + "\n".join(f"  {one}" for one in wrong), code=2)
     busy = [listener for listener in settings.listeners() if not listener.is_free()]
     if busy:
         lines = [f"  port {one.port} ({one.part}): free it, or set {one.setting} to another port" for one in busy]
         return _fail("in use already, so nothing was started:\n" + "\n".join(lines))
-    _say_who_may_come(settings, ReachSettings())
     on_stop(_interrupt)
     try:
+        _say_who_may_come(settings, ReachSettings())
         with _valkey(settings) as valkey:
             return _run(settings, valkey)
     except ValkeyFailed as failed:
         return _fail(str(failed))
+    except _Unread:
+        return _fail(_UNREAD)
     except KeyboardInterrupt:
         return 0
 
@@ -79,7 +85,7 @@ def _run(settings: LaunchSettings, valkey: EmbeddedValkey | None) -> int:
         how = ", ".join(f"{name} (exit {code})" for name, code in foreman.ended.items())
         return _fail(f"ended by itself, so everything was stopped: {how}")
     if foreman.unread:
-        return _fail("nobody reads the output any more, so everything was stopped")
+        return _fail(_UNREAD)
     if gave_up:
         return _fail(f"not ready within {settings.ready_s:g} s, so everything was stopped: {gave_up[0]}")
     return 0
@@ -92,7 +98,7 @@ def _valkey(settings: LaunchSettings) -> Iterator[EmbeddedValkey | None]:
         return
     valkey = EmbeddedValkey(settings.data_dir)
     try:
-        print(f"» starting the embedded Valkey on {settings.data_dir}/", flush=True)
+        _tell(f"» starting the embedded Valkey on {settings.data_dir}/")
         valkey.start()
         yield valkey
     finally:
@@ -132,12 +138,20 @@ def _say_who_may_come(settings: LaunchSettings, reach: ReachSettings) -> None:
     if settings.client_jwt_secret is None:
         open_to.append("any browser may connect under any key (CLOUDPUSH_CLIENT_JWT_SECRET is not set)")
     if open_to:
-        print("!! ANONYMOUS: " + "; ".join(open_to), flush=True)
-        print(f"!! {reach.told()}", flush=True)
+        _tell("!! ANONYMOUS: " + "; ".join(open_to))
+        _tell(f"!! {reach.told()}")
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
+
+
+def _tell(line: str) -> None:
+    try:
+        print(line, flush=True)
+    except OSError as error:
+        let_output_go()
+        raise _Unread from error
 
 
 def _fail(message: str, code: int = 1) -> int:

@@ -106,8 +106,9 @@ def test_a_stop_that_comes_while_a_line_is_printed_is_a_stop(tmp_path: Path) -> 
         child.kill()
 
 
-def test_a_broken_pipe_ends_all(launch: Launch) -> None:
-    launch.child.argv = ["sh", "-c", f"{sys.executable} -m launch | head -n 1 >/dev/null"]
+@pytest.mark.parametrize("lines", [0, 1, 4])
+def test_a_broken_pipe_ends_all(launch: Launch, lines: int) -> None:
+    launch.child.argv = ["sh", "-c", f"{sys.executable} -m launch | head -n {lines} >/dev/null"]
     launch.child.start()
     assert launch.until_ended() == 0
     assert launch.output == "cloudpush: nobody reads the output any more, so everything was stopped\n"
