@@ -1,140 +1,16 @@
-"""`make run`: starts everything in the foreground, says ``ready:`` once a push can be delivered, and ends it all.
+"""``python -m launch``: ends without a traceback, too, by a Ctrl-C that comes while the starter is still imported."""
 
-Exit codes: 0 after Ctrl-C or SIGTERM; 1 when a part could not start or ended by itself; 2 for a setting that makes no
-sense.
-"""
-
-import os
 import signal
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from types import FrameType
-from typing import NoReturn
-
-from honcho.environ import expand_processes, parse_procfile
-from pydantic import ValidationError
-
-from launch.embedded import EmbeddedValkey, ValkeyFailed
-from launch.foreman import Foreman
-from launch.ready import Watch
-from launch.settings import ROOT, LaunchSettings
-
-_LOOK_S = 0.5
-VALKEY = "valkey"
 
 
 def main() -> int:
-    """Run until asked to stop; gives the exit code."""
-    try:
-        settings = LaunchSettings()
-    except ValidationError as wrong:
-        return _fail(f"a setting makes no sense: {wrong}", code=2)
-    busy = [listener for listener in settings.listeners() if not listener.is_free()]
-    if busy:
-        lines = [f"  port {one.port} ({one.part}): free it, or set {one.setting} to another port" for one in busy]
-        return _fail("in use already, so nothing was started:\n" + "\n".join(lines))
-    _say_who_may_come(settings)
-    signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        with _valkey(settings) as valkey:
-            return _run(settings, valkey)
-    except ValkeyFailed as failed:
-        return _fail(str(failed))
-    except KeyboardInterrupt:
-        return 0
+    """Run the starter; gives its exit code."""
+    # Nothing is started yet, so a signal may end us as it ends any program.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from launch.start import main as start
 
-
-def _run(settings: LaunchSettings, valkey: EmbeddedValkey | None) -> int:
-    gave_up: list[str] = []
-    over = threading.Event()
-
-    def give_up(awaited: str) -> None:
-        gave_up.append(awaited)
-        foreman.terminate()
-
-    def started() -> None:
-        watch.start()
-        if valkey is not None:
-            threading.Thread(target=_watch_valkey, args=(valkey, foreman, over), daemon=True).start()
-
-    foreman = Foreman(started)
-    watch = Watch(settings, foreman.say, give_up)
-    procfile = parse_procfile((ROOT / settings.procfile).read_text(encoding="utf-8"))
-    environ = child_environ(settings, valkey)
-    for process in expand_processes(procfile.processes, concurrency={"cloud": settings.nodes}, env=environ):
-        foreman.add_process(process.name, process.cmd, env=process.env, cwd=str(ROOT))
-    try:
-        foreman.loop()
-    finally:
-        watch.stop()
-        over.set()
-    if foreman.ended:
-        how = ", ".join(f"{name} (exit {code})" for name, code in foreman.ended.items())
-        return _fail(f"ended by itself, so everything was stopped: {how}")
-    if gave_up:
-        return _fail(f"not ready within {settings.ready_s:g} s, so everything was stopped: {gave_up[0]}")
-    return 0
-
-
-@contextmanager
-def _valkey(settings: LaunchSettings) -> Iterator[EmbeddedValkey | None]:
-    if not settings.needs_valkey:
-        yield None
-        return
-    valkey = EmbeddedValkey(settings.data_dir)
-    try:
-        print(f"» starting the embedded Valkey on {settings.data_dir}/", flush=True)
-        valkey.start()
-        yield valkey
-    finally:
-        valkey.stop()
-
-
-def _watch_valkey(valkey: EmbeddedValkey, foreman: Foreman, over: threading.Event) -> None:
-    while not over.wait(_LOOK_S):
-        if valkey.returncode is not None:
-            foreman.stop_because(VALKEY, valkey.returncode)
-            return
-
-
-def child_environ(settings: LaunchSettings, valkey: EmbeddedValkey | None) -> dict[str, str]:
-    """What the children see: this interpreter's programs first, and the broker and store that were chosen."""
-    environ = os.environ | {
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
-        "PYTHONUNBUFFERED": "1",
-        "CLOUDPUSH_DRAIN_S": f"{settings.drain_s:g}",
-        "CLOUDPUSH_FLOWER_PORT": str(settings.flower_port),
-        "CLOUDPUSH_FLOWER_URL": f"http://localhost:{settings.flower_port}",
-    }
-    if valkey is not None and settings.broker_url is None:
-        environ["RABBITMQ_URL"] = valkey.broker_url
-    if valkey is not None and settings.redis_url is None:
-        environ["REDIS_URL"] = valkey.store_url
-    return environ
-
-
-def _say_who_may_come(settings: LaunchSettings) -> None:
-    open_to = []
-    if settings.api_key is None:
-        open_to.append("any caller may push (CLOUDPUSH_API_KEY is not set)")
-    if settings.client_jwt_secret is None:
-        open_to.append("any browser may connect under any key (CLOUDPUSH_CLIENT_JWT_SECRET is not set)")
-    if open_to:
-        print("!! ANONYMOUS: " + "; ".join(open_to), flush=True)
-        print("!! Everything listens on loopback only.", flush=True)
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
-
-
-def _fail(message: str, code: int = 1) -> int:
-    print(f"cloudpush: {message}", file=sys.stderr, flush=True)
-    return code
+    return start()
 
 
 if __name__ == "__main__":

@@ -66,8 +66,14 @@ class EmbeddedValkey:
 
     def start(self) -> None:
         """Start on what data there is and wait until it answers; ValkeyFailed with the reason when it does not."""
-        self._data.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._lock = _locked(self._data.parent / "lock")
+        try:
+            self._data.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._lock = _locked(self._data.parent / "lock")
+        except OSError as error:
+            raise ValkeyFailed(
+                f"no data can be kept in {self._data.parent} ({error.strerror}): "
+                "set CLOUDPUSH_DATA_DIR to a directory that can be written to"
+            ) from error
         self._private = _private_dir()
         command = [sys.executable, "-m", "launch.guard", str(os.getpid()), str(self._private), *self._valkey()]
         environ = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}

@@ -17,7 +17,7 @@ _GRACE_S = 10.0
 
 
 def main(parent: int, directory: str, argv: list[str]) -> int:
-    """Run *argv* until it ends, SIGTERM comes or *parent* is not our parent any more; gives its exit code."""
+    """Run *argv* until it ends, we are asked to end or *parent* is not our parent any more; gives its exit code."""
     try:
         return _run(parent, argv)
     finally:
@@ -33,6 +33,7 @@ def _run(parent: int, argv: list[str]) -> int:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, ask)
+    signal.signal(signal.SIGHUP, ask)
     # close_fds=False: the lock on the data directory is held as long as the program runs.
     child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, start_new_session=True, close_fds=False)
     while child.poll() is None:

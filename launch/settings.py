@@ -40,7 +40,11 @@ class LaunchSettings(BaseSettings):
     """How much to start, and on what."""
 
     model_config = SettingsConfigDict(
-        env_prefix="CLOUDPUSH_", frozen=True, populate_by_name=True, env_ignore_empty=True
+        env_prefix="CLOUDPUSH_",
+        hide_input_in_errors=True,
+        frozen=True,
+        populate_by_name=True,
+        env_ignore_empty=True,
     )
 
     nodes: int = Field(
@@ -65,9 +69,11 @@ class LaunchSettings(BaseSettings):
     flower_port: int = Field(default=5555, ge=1, le=65535, description="Port of Flower.")
     drain_s: float = Field(default=2.0, ge=0, le=4, description="How long stopping nodes say goodbye to browsers.")
     ready_s: float = Field(default=180.0, gt=0, description="Longest wait until everything is ready.")
-    api_key: SecretStr | None = Field(default=None, description="See the web tier. Unset: anonymous callers.")
+    api_key: SecretStr | None = Field(
+        default=None, min_length=16, description="See the web tier. Unset: anonymous callers."
+    )
     client_jwt_secret: SecretStr | None = Field(
-        default=None, description="See the cloud tier. Unset: anonymous browsers."
+        default=None, min_length=32, description="See the cloud tier. Unset: anonymous browsers."
     )
 
     @property

@@ -73,6 +73,22 @@ def test_a_refused_session_ends_its_listener_with_the_reason(fleet: Fleet) -> No
     assert (refused.value.code, refused.value.field) == ("invalid_key", "key")
 
 
+@pytest.mark.parametrize("polling", [False, True], ids=["websocket", "polling"])
+def test_a_listener_whose_time_is_over_has_lost_nothing(fleet: Fleet, polling: bool) -> None:
+    ready: list[Ready] = []
+    lost: list[str] = []
+    listener = Listener(
+        lambda: fleet.nodes[0].url,
+        {},
+        on_message=lambda _: None,
+        on_ready=ready.append,
+        on_lost=lost.append,
+        polling=polling,
+    )
+    assert listener.run(timeout_s=1) is False
+    assert (len(ready), lost) == (1, [])
+
+
 def test_a_listener_finds_another_node_when_its_own_drains(fleet: Fleet) -> None:
     extra = fleet.start_node()
     key = f"mover-{uuid.uuid4().hex}"

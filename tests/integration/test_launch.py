@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from honcho.manager import KILL_WAIT
 
 from launch.embedded import EmbeddedValkey, ValkeyFailed
 from tests.parts.launch import Launch
-from tests.parts.process import free_port, until
+from tests.parts.process import Child, free_port, until
 
 _STAND_IN = Path(__file__).parent / "stand_in.py"
 
@@ -56,11 +57,69 @@ def test_ready_names_every_url_and_sigterm_ends_all_with_zero(launch: Launch) ->
     assert launch.left() == {}
 
 
+@pytest.mark.parametrize("to_all", [False, True], ids=["starter", "group"])
+def test_a_closed_terminal_ends_all(launch: Launch, to_all: bool) -> None:
+    launch.start()
+    if to_all:
+        launch.child.signal(signal.SIGHUP)
+    else:
+        os.kill(launch.child.pid, signal.SIGHUP)
+    assert launch.until_ended() == 0
+    until(lambda: launch.left() == {}, 15, "the end of all that was started")
+
+
+# Prints like a starter, and gets SIGTERM in the middle of the line that shows "go".
+_INTERRUPTED = """
+import io, os, signal, sys
+from launch.foreman import Foreman
+
+class Interrupted(io.FileIO):
+    def write(self, data):
+        if b"| go" in bytes(data):
+            os.kill(os.getpid(), signal.SIGTERM)
+        return super().write(data)
+
+sys.stdout = io.TextIOWrapper(io.BufferedWriter(Interrupted(1, "w")))
+foreman = Foreman(lambda: None)
+foreman.add_process("part.1", "echo go; exec sleep 60")
+foreman.loop()
+print("all ended", foreman.ended)
+"""
+
+
+def test_nohup_outlives_a_closed_terminal(launch: Launch) -> None:
+    launch.child.argv = ["nohup", *launch.child.argv]
+    launch.start()
+    launch.child.signal(signal.SIGHUP)
+    os.kill(launch.child.pid, signal.SIGTERM)
+    assert launch.until_ended() == 0
+    assert "SIGTERM received" in launch.output
+
+
+def test_a_stop_that_comes_while_a_line_is_printed_is_a_stop(tmp_path: Path) -> None:
+    child = Child("foreman", [sys.executable, "-c", _INTERRUPTED], log=tmp_path / "log", cwd=Path(__file__).parents[2])
+    child.start()
+    try:
+        until(lambda: not child.running, 20, "the end")
+        assert (child.returncode, child.tail().splitlines()[-1]) == (0, "all ended {}")
+    finally:
+        child.kill()
+
+
+@pytest.mark.parametrize("lines", [0, 1, 4])
+def test_a_broken_pipe_ends_all(launch: Launch, lines: int) -> None:
+    launch.child.argv = ["sh", "-c", f"{sys.executable} -m launch | head -n {lines} >/dev/null"]
+    launch.child.start()
+    assert launch.until_ended() == 0
+    assert launch.output == "cloudpush: nobody reads the output any more, so everything was stopped\n"
+    until(lambda: launch.left() == {}, 15, "the end of all that was started")
+
+
 def test_what_is_not_ready_is_named(tmp_path: Path) -> None:
     launch = with_stand_ins(tmp_path, flower="sleep 60")
     launch.child.start()
     try:
-        launch.child.until(lambda: "» waiting for flower.1 (" in launch.output, 20, "a line that names flower")
+        launch.child.until(lambda: "» waiting for flower.1 (" in launch.output, 60, "a line that names flower")
     finally:
         os.kill(launch.child.pid, signal.SIGINT)
         assert launch.until_ended() == 0
@@ -95,8 +154,8 @@ def test_nothing_outlives_a_killed_starter(launch: Launch) -> None:
 def test_a_stuck_part_is_killed_but_has_its_time_to_drain(tmp_path: Path, shell: str) -> None:
     launch = with_stand_ins(tmp_path, worker=f"{shell} python {_STAND_IN} {free_port()} stubborn")
     launch.child.start()
-    launch.child.until(lambda: "» waiting for worker.1 (" in launch.output, 20, "all but the worker ready")
-    launch.child.until(lambda: "| stubborn" in launch.output, 20, "the stubborn worker")
+    launch.child.until(lambda: "» waiting for worker.1 (" in launch.output, 60, "all but the worker ready")
+    launch.child.until(lambda: "| stubborn" in launch.output, 60, "the stubborn worker")
     asked_at = time.monotonic()
     os.kill(launch.child.pid, signal.SIGTERM)
     assert launch.until_ended() == 0

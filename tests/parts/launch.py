@@ -40,7 +40,7 @@ class Launch:
 
     def until_ended(self) -> int:
         """Wait for its end; gives the exit code."""
-        until(lambda: not self.child.running, 20, "the end of the start")
+        until(lambda: not self.child.running, 40, "the end of the start")
         assert self.child.returncode is not None
         return self.child.returncode
 

@@ -26,6 +26,10 @@ def main() -> None:
     Try it, in two terminals:
         cloudpush listen --key alice
         cloudpush push --key alice '{"hello": "world"}'
+    \b
+    Where cloudpush is: --url or CLOUDPUSH_URL; needed when REST is not on port
+    8000 of this machine (`make run` with CLOUDPUSH_WEB_PORT set, say):
+        export CLOUDPUSH_URL=http://127.0.0.1:8001
     """  # noqa: D301 - \b is click's mark for a block that is kept as it is
 
 
@@ -150,10 +154,12 @@ def nodes(url: str, api_key: str | None, as_json: bool) -> None:
 @click.argument("push_id", metavar="ID")
 @connection_options
 def receipt(push_id: str, url: str, api_key: str | None, as_json: bool) -> None:
-    """Tell what became of a push.
+    """Not supported yet: tell what became of a push.
+
+    No server keeps receipts yet, so this ends with an error for every push.
 
     \b
-    Example:
+    Example, once there are receipts:
         cloudpush receipt 0198c0de-0000-7000-8000-000000000000
     """  # noqa: D301
     with errors_told(), Client(url, api_key=api_key) as client:

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from cloudpush.listener import Listener, Message, Ready
-from cloudpush.options import connection_options, errors_told
+from cloudpush.options import a_url, connection_options, errors_told
 from cloudpush.rest import Client
 from cloudpush.show import one_line
 
@@ -21,10 +21,14 @@ from cloudpush.show import one_line
 @click.option("--mid", help="Also as this member.")
 @click.option("--room", "rooms", multiple=True, help="Also in this room; repeat for more.")
 @click.option("--accept", "accepts", type=int, multiple=True, help="Only messages of this op; repeat for more.")
-@click.option("--node", help="URL of a node; without it, the least loaded one.")
+@click.option("--node", callback=a_url, help="URL of a node; without it, the least loaded one.")
 @click.option("--token", envvar="CLOUDPUSH_TOKEN", help="Client token (JWT) [env: CLOUDPUSH_TOKEN].")
 @click.option("--count", type=click.IntRange(min=1), help="End after this many messages.")
-@click.option("--timeout-s", type=click.FloatRange(min=0, min_open=True), help="End after this long, with exit code 1.")
+@click.option(
+    "--timeout-s",
+    type=click.FloatRange(min=0, min_open=True),
+    help="End after this long: with exit code 1 if --count is not reached, else 0.",
+)
 @click.option("--polling", is_flag=True, help="HTTP long-polling instead of a websocket.")
 @connection_options
 def listen(

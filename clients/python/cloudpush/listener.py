@@ -80,6 +80,8 @@ class Listener:
             self._connect(url)
             return self._wait(timeout_s)
         finally:
+            # First: the disconnection that we cause is not a lost connection.
+            self._over.set()
             self._sio.shutdown()
 
     def stop(self) -> None:
@@ -111,6 +113,8 @@ class Listener:
             if self._failure is not None:
                 raise self._failure from None
             raise Unreachable(url, str(error) or "no connection") from error
+        except ValueError as error:
+            raise Unreachable(url, f"not a URL ({error})") from error
 
     def _wait(self, timeout_s: float | None) -> bool:
         waited_s = 0.0

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 import click
 
@@ -10,7 +11,25 @@ from cloudpush.show import one_line
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 
+_SCHEMES = ("http", "https")
+
 Command = Callable[..., None]
+
+
+def a_url(_context: click.Context, option: click.Parameter, value: str | None) -> str | None:
+    """Let an option's value through if it is a URL that can be called; one line on what is wrong with it if not."""
+    if value is None:
+        return None
+    try:
+        parts = urlsplit(value)
+        parts.port  # noqa: B018 - raises when it is no number
+    except ValueError as error:
+        flaw = str(error)
+    else:
+        if parts.scheme in _SCHEMES and parts.hostname:
+            return value
+        flaw = "no host" if parts.scheme in _SCHEMES else "it must start with http:// or https://"
+    raise click.ClickException(f"{option.opts[0]} {one_line(value)}: {flaw}. Give a URL like {DEFAULT_URL}.")
 
 
 def connection_options(command: Command) -> Command:
@@ -23,6 +42,7 @@ def connection_options(command: Command) -> Command:
             envvar="CLOUDPUSH_URL",
             default=DEFAULT_URL,
             show_default=True,
+            callback=a_url,
             help="Where cloudpush is [env: CLOUDPUSH_URL].",
         ),
     ):
@@ -41,6 +61,8 @@ def errors_told() -> Iterator[None]:
 
 def _next_step(error: CloudpushError) -> str:
     match error:
+        case Unreachable(url=url) if url.startswith("https://"):
+            return "- is it running, and does it speak TLS? Without TLS, its URL starts with http://."
         case Unreachable():
             return "- is it running? Start it with `make run`, or say where it is with --url."
         case Problem(status=401 | 403):

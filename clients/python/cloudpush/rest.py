@@ -154,6 +154,8 @@ def _object(answer: requests.Response) -> dict[str, Any]:
 def _reason(error: requests.RequestException) -> str:
     if isinstance(error, requests.Timeout):
         return "it did not answer in time"
+    if isinstance(error, requests.exceptions.SSLError):
+        return "TLS failed"
     if isinstance(error, requests.ConnectionError):
         return "no connection"
     return str(error)

@@ -80,6 +80,41 @@ def test_every_command_says_what_to_do_when_nobody_answers(arguments: list[str])
     )
 
 
+@pytest.mark.parametrize("arguments", [["nodes", "--url"], ["listen", "--node"]], ids=["--url", "--node"])
+@pytest.mark.parametrize(
+    ("url", "flaw"),
+    [
+        ("foo", "it must start with http:// or https://"),
+        ("localhost:8000", "it must start with http:// or https://"),
+        ("ftp://h", "it must start with http:// or https://"),
+        ("http://", "no host"),
+        ("http://h:abc", "Port could not be cast to integer value as 'abc'"),
+    ],
+)
+def test_what_is_no_url_is_told_in_one_line(arguments: list[str], url: str, flaw: str) -> None:
+    result = CliRunner().invoke(main, [*arguments, url])
+    assert result.exit_code == 1
+    assert result.stderr == f"Error: {arguments[1]} {url}: {flaw}. Give a URL like http://127.0.0.1:8000.\n"
+
+
+@pytest.mark.parametrize(
+    ("option", "reason"), [("--url", "TLS failed"), ("--node", "Connection error")], ids=["--url", "--node"]
+)
+def test_tls_to_a_server_without_it_is_told(server: StandIn, option: str, reason: str) -> None:
+    url = server.url.replace("http:", "https:")
+    result = CliRunner().invoke(main, ["listen", option, url])
+    assert (result.exit_code, result.stderr) == (
+        1,
+        f"Error: no answer from {url}: {reason} - is it running, and does it speak TLS? "
+        "Without TLS, its URL starts with http://.\n",
+    )
+
+
+def test_helps_tell_where_cloudpush_is_and_that_receipts_are_not_there() -> None:
+    assert "CLOUDPUSH_URL" in CliRunner().invoke(main, ["--help"]).output
+    assert "Not supported yet" in CliRunner().invoke(main, ["receipt", "--help"]).output
+
+
 def test_a_missing_api_key_is_named(server: StandIn) -> None:
     server.will(401, {"title": "An API key is needed"})
     result = run(server, "nodes")
