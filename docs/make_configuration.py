@@ -22,7 +22,8 @@ _HEAD = """\
 # Configuration
 
 Settings are environment variables, read once when a process starts. This page is made from the settings classes
-(`make docs-configuration`); a wrong value is refused at start with the name of the setting.
+(`make docs-configuration`). A wrong value is refused at start, without being shown: `make run` names the variable,
+a process started by itself the setting (the variable in lower case, without the prefix).
 
 Lists are JSON: `CLOUDPUSH_ALLOWED_ORIGINS='["https://example.com"]'`. Secrets never appear in logs.
 """

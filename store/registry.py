@@ -15,7 +15,7 @@ All leases live in one sorted set (score = end of the lease, in ms of Redis' own
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any, Self, cast
 
 import orjson
@@ -165,7 +165,7 @@ class Registry:
         )
 
     def _lease(self, info: NodeInfo, ttl_s: float, how: str) -> bool:
-        body = orjson.dumps(asdict(replace(info)))
+        body = orjson.dumps(asdict(info))
         with answering():
             done = self._lease_script(
                 keys=[self._leases, self._info, self._born],
