@@ -4,28 +4,39 @@ eventlet's greenlets all run on one native thread, the hub's.  gRPC, the store a
 native threads of their own (nothing is monkey-patched: a patched lock would make gRPC hang; docs/findings in
 docs/adr/0003).  Whatever they want of sessions they ask for here, and it runs on the hub's thread.
 
+The hub takes what waits in *runs* of a few milliseconds, or of as many bytes as may be written to a session at once.
+What the calls of a run write is gathered and goes to the sockets in one flush at its end; only then are the calls
+answered.  What comes while a flush is under way waits in the queue and joins the next run, so a run grows with the
+load, and a call that comes alone waits for nobody.
+
 Interleavings, and why each is harmless:
 
 1. *A caller times out while its call waits.*  ``Future.cancel`` and ``set_running_or_notify_cancel`` exclude each
-   other: either the caller cancels and the hub skips the call, or the hub runs it and the caller waits for the result
-   a moment longer, since what has begun on the hub cannot block.  So a call that is reported as timed out never ran.
+   other: either the caller cancels and the hub skips the call, or the hub runs it and the caller waits for the result,
+   until the run is flushed.  So a call that is reported as timed out never ran.
 2. *A call is queued while the hub drains.*  The hub first empties the wake-up pipe, then takes calls one by one, each
    under the lock, until it finds none.  A call queued before that is taken; one queued after finds the queue empty and
    writes to the pipe.  No wake-up is lost.
 3. *The queue is full.*  The call is refused at once (gRPC says RESOURCE_EXHAUSTED); nothing waits without bound.
 4. *The hub stops.*  ``close`` fails what waits, and later calls, instead of leaving their threads to their deadlines.
-   Whatever has not begun is in the queue, also while the hub serves its sockets between two calls.
+   Whatever has not begun is in the queue, also while the hub serves its sockets between two runs.  What has begun,
+   a long call between two of its steps too, is finished and answered.
 5. *A native lock held over a greenlet switch* would deadlock the hub's thread with itself.  The lock is held for list
-   operations only, never while a call runs.
+   operations only, never while a call runs or a flush is under way.
+6. *Other greenlets run during a flush* and in the pause between two runs.  They see a call done or not begun, or a long
+   one between two of its steps; no other call runs meanwhile, so calls keep their order.
+7. *The flush fails.*  The calls of the run did run, so they are not reported as timed out but fail with its error.
 """
 
 import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import Future
-from typing import Any, ParamSpec, TypeVar
+from functools import partial
+from types import GeneratorType
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 import eventlet
 import structlog
@@ -35,7 +46,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _SLICE_S = 0.005  # after this long on queued calls the hub serves its sockets
-_GRACE_S = 5.0  # a call that has begun cannot block: it ends well before this
+_GRACE_S = 15.0  # a call that has begun cannot block: its run, its flush and its later steps end well before this
 
 log = structlog.get_logger()
 
@@ -44,11 +55,38 @@ class BridgeFull(Exception):
     """The hub is behind by as many calls as the queue holds, or is closed."""
 
 
+class Writes(Protocol):
+    """Gathers what the calls of a run write; on the hub's thread."""
+
+    @property
+    def full(self) -> bool:
+        """Whether so much is gathered that the run should end."""
+
+    def begin(self) -> None:
+        """Gather writes from now on."""
+
+    def flush(self) -> None:
+        """Write what was gathered; may serve other greenlets meanwhile."""
+
+
+class _NothingGathered:
+    """For calls that write nothing, or at once."""
+
+    full = False
+
+    def begin(self) -> None:
+        """See Writes."""
+
+    def flush(self) -> None:
+        """See Writes."""
+
+
 class Bridge:
     """Calls from native threads, run in order on the hub's thread."""
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, writes: Writes | None = None) -> None:
         self._capacity = capacity
+        self._writes = writes or _NothingGathered()
         self._lock = threading.Lock()
         self._waiting: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
         self._closed = False
@@ -65,13 +103,17 @@ class Bridge:
         Raises BridgeFull at once when too much waits, TimeoutError when it has not begun within *timeout_s*, and
         whatever *run* raises.  *run* must not switch greenlets.
         """
-        future: Future[T] = self._put(lambda: run(*args, **kwargs), bounded=True)
-        try:
-            return future.result(timeout_s)
-        except TimeoutError:
-            if future.cancel():
-                raise
-            return future.result(_GRACE_S)
+        future: Future[T] = self._put(partial(run, *args, **kwargs), bounded=True)
+        return self._wait(timeout_s, future=future)
+
+    def begin_in_steps(self, run: Callable[[], Generator[None, None, T]]) -> Callable[[float], T]:
+        """Queue what may take long: the hub may serve its sockets at each ``yield``.
+
+        Raises BridgeFull at once.  Gives a function that waits: its argument and what it raises are those of
+        :meth:`call`.
+        """
+        future: Future[T] = self._put(run, bounded=True)
+        return partial(self._wait, future=future)
 
     def post(self, run: Callable[[], object]) -> None:
         """Run *run* on the hub's thread, soon, or never if the node stops before that.
@@ -85,15 +127,14 @@ class Bridge:
 
     def serve(self) -> None:
         """Run what is asked for, until :meth:`close`; a greenlet of the hub's thread is kept by this."""
+        begun: _Call | None = None
         while not self._closed:
             trampoline(self._wake_read, read=True)
             self._empty_pipe()
-            began = time.monotonic()
-            while (waiting := self._next()) is not None:
-                _run(*waiting)
-                if time.monotonic() - began > _SLICE_S:
-                    eventlet.sleep(0)
-                    began = time.monotonic()
+            begun = self._one_run(begun)
+            while begun or self._waiting:
+                eventlet.sleep(0)
+                begun = self._one_run(begun)
 
     def close(self) -> None:
         """Refuse what waits and whatever comes."""
@@ -105,12 +146,54 @@ class Bridge:
                 future.set_exception(BridgeFull("the node is stopping"))
         self._wake()
 
-    def _next(self) -> tuple[Future[Any], Callable[[], Any]] | None:
-        with self._lock:
-            return self._waiting.popleft() if self._waiting else None
+    def _wait(self, timeout_s: float, *, future: "Future[T]") -> T:
+        try:
+            return future.result(timeout_s)
+        except TimeoutError:
+            if future.cancel():
+                raise
+            return future.result(_GRACE_S)
 
-    def _put(self, run: Callable[[], T], *, bounded: bool) -> "Future[T]":
-        future: Future[T] = Future()
+    def _one_run(self, call: "_Call | None") -> "_Call | None":
+        """Run what waits, for one slice, *call* first; flush; answer.  Gives the call that is not finished, if any."""
+        call = call or self._next()
+        if call is None:
+            return None
+        until = time.monotonic() + _SLICE_S
+        writes = self._writes
+
+        def is_over() -> bool:
+            return writes.full or time.monotonic() > until
+
+        done: list[_Call] = []
+        writes.begin()
+        while call is not None and call.finished(is_over):
+            done.append(call)
+            call = None if is_over() else self._next()
+        error = self._flushed()
+        for it in done:
+            it.answer(error)
+        return call
+
+    def _flushed(self) -> Exception | None:
+        try:
+            self._writes.flush()
+        except Exception as error:
+            log.exception("what was gathered could not be written", reason=repr(error))
+            return error
+        return None
+
+    def _next(self) -> "_Call | None":
+        while True:
+            with self._lock:
+                if not self._waiting:
+                    return None
+                future, run = self._waiting.popleft()
+            if future.set_running_or_notify_cancel():
+                return _Call(future, run)
+
+    def _put(self, run: Callable[[], Any], *, bounded: bool) -> "Future[Any]":
+        future: Future[Any] = Future()
         with self._lock:
             if self._closed or (bounded and len(self._waiting) >= self._capacity):
                 raise BridgeFull(f"{len(self._waiting)} calls wait for the hub")
@@ -134,11 +217,41 @@ class Bridge:
             return
 
 
-def _run(future: "Future[Any]", run: Callable[[], Any]) -> None:
-    if not future.set_running_or_notify_cancel():
-        return
-    try:
-        future.set_result(run())
-    except Exception as error:
-        log.exception("a call on the hub failed", reason=repr(error))
-        future.set_exception(error)
+class _Call:
+    """A call that has begun, and what it came to."""
+
+    __slots__ = ("_error", "_future", "_result", "_run", "_steps")
+
+    def __init__(self, future: "Future[Any]", run: Callable[[], Any]) -> None:
+        self._future = future
+        self._run = run
+        self._steps: GeneratorType[None, None, Any] | None = None
+        self._result: Any = None
+        self._error: Exception | None = None
+
+    def finished(self, is_over: Callable[[], bool]) -> bool:
+        """Run it, or the steps that are left of it; False when the run is over before its end."""
+        try:
+            if self._steps is None:
+                self._result = self._run()
+                if not isinstance(self._result, GeneratorType):
+                    return True
+                self._steps = self._result
+            while True:
+                next(self._steps)
+                if is_over():
+                    return False
+        except StopIteration as end:
+            self._result = end.value
+        except Exception as error:
+            log.exception("a call on the hub failed", reason=repr(error))
+            self._error = error
+        return True
+
+    def answer(self, failed: Exception | None) -> None:
+        """Give the result to who asked."""
+        error = self._error or failed
+        if error is None:
+            self._future.set_result(self._result)
+        else:
+            self._future.set_exception(error)

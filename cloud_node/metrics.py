@@ -1,6 +1,10 @@
 """What a node counts.  Names follow Prometheus' conventions: base units, ``_total`` for counters."""
 
+from collections.abc import Iterable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from proto.message import KeyOutcome, Outcome
 
 REGISTRY = CollectorRegistry()
 
@@ -13,10 +17,11 @@ OUTCOMES = Counter("cloudpush_node_outcomes", "Keys asked for, by outcome.", ["o
 HANDED = Counter("cloudpush_node_deliveries", "Messages handed to sessions.", registry=REGISTRY)
 RPC_SECONDS = Histogram(
     "cloudpush_node_push_seconds",
-    "A PushMsg call, from its arrival to its answer.",
+    "A PushMsg call or a batch, from its arrival to its answer.",
     buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1),
     registry=REGISTRY,
 )
+STREAMS = Gauge("cloudpush_node_streams", "Batch streams that are open.", registry=REGISTRY)
 BRIDGE_WAITING = Gauge("cloudpush_node_bridge_waiting", "Calls that wait for the hub.", registry=REGISTRY)
 HUB_LAG_SECONDS = Gauge("cloudpush_node_hub_lag_seconds", "How late the hub's clock tick was.", registry=REGISTRY)
 PROBE_AGE_SECONDS = Gauge(
@@ -24,3 +29,18 @@ PROBE_AGE_SECONDS = Gauge(
 )
 LEASED = Gauge("cloudpush_node_leased", "1 while this node holds its lease.", registry=REGISTRY)
 DRAINING = Gauge("cloudpush_node_draining", "1 while this node is draining.", registry=REGISTRY)
+
+_BY_OUTCOME = {outcome: OUTCOMES.labels(outcome.name.lower()) for outcome in Outcome}
+
+
+def count(answers: Iterable[KeyOutcome]) -> None:
+    """Count what became of keys: a step of a counter per kind of outcome, not per key."""
+    tally: dict[int, int] = {}
+    handed = 0
+    for it in answers:
+        outcome = it.outcome + 0  # hashing a plain int is not a call of Python's
+        tally[outcome] = tally.get(outcome, 0) + 1
+        handed += it.sessions
+    for outcome, number in tally.items():
+        _BY_OUTCOME[Outcome(outcome)].inc(number)
+    HANDED.inc(handed)

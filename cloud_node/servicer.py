@@ -1,15 +1,14 @@
 """The RPCs of a node, on native threads: check the request, have the hub deliver it, answer what became of each key.
 
-Refuses a request with no keys, no proto, or a body that is not JSON: INVALID_ARGUMENT, and an error in the log.
+Refuses what requests.py refuses: INVALID_ARGUMENT, and an error in the log.  The batch stream is stream.py's.
 """
 
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NoReturn, TypeVar
 
 import grpc
-import orjson
 import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
@@ -17,15 +16,27 @@ from grpc_reflection.v1alpha import reflection
 from cloud_node import metrics
 from cloud_node.bridge import Bridge, BridgeFull
 from cloud_node.delivery import Deliverer, Delivery
+from cloud_node.requests import Refused, from_push, to_one_key
+from cloud_node.stream import MAX_STREAMS, Streams
 from proto import cloud_pb2, cloud_pb2_grpc
 from proto import keys as key_names
-from proto.message import KeyOutcome, Message, reply_from_outcomes
+from proto.message import KeyOutcome, reply_from_outcomes
 
 T = TypeVar("T")
 
 SERVICE = cloud_pb2.DESCRIPTOR.services_by_name["Cloud"].full_name
 _LONGEST_S = 5.0
-_MAX_KEYS = 10_000
+_OPTIONS = (
+    # Without this two nodes could listen on one port, each getting some of the calls.
+    ("grpc.so_reuseport", 0),
+    # gRPC's default, said aloud: it bounds what a stream can make a node hold.  10,000 keys of 400 letters fit.
+    ("grpc.max_receive_message_length", 4 * 1024 * 1024),
+    # A worker that died without a word must not keep its stream's thread.
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    # Workers do the same (tasks/nodes.py); on a stream that is idle gRPC would take that for abuse and hang up.
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+)
 
 log = structlog.get_logger()
 
@@ -44,6 +55,7 @@ class CloudServicer(cloud_pb2_grpc.CloudServicer):
         self._deliverer = deliverer
         self._rooms = rooms
         self._disconnect = disconnect
+        self.streams = Streams(bridge, deliverer)
 
     def Ping(self, request: cloud_pb2.Empty, context: Any) -> cloud_pb2.Empty:  # noqa: N802, ARG002
         """Answer."""
@@ -51,14 +63,20 @@ class CloudServicer(cloud_pb2_grpc.CloudServicer):
 
     def PushMsg(self, request: cloud_pb2.PushMsgReq, context: Any) -> cloud_pb2.PushMsgReply:  # noqa: N802
         """Deliver one message to the sessions of each key."""
-        keys = tuple(request.keys)
         with metrics.RPC_SECONDS.time():
-            return reply_from_outcomes(keys, self._deliver(keys, request, context, request.push_id, request.expires_ms))
+            it = _checked(context, from_push, request)
+            return reply_from_outcomes(it.keys, self._deliver(context, it))
+
+    def PushStream(  # noqa: N802
+        self, request_iterator: Iterator[cloud_pb2.PushBatch], context: Any
+    ) -> Iterator[cloud_pb2.PushBatchReply]:
+        """Deliver batch after batch."""
+        return self.streams.serve(request_iterator, context)
 
     def Broadcast(self, request: cloud_pb2.BroadcastReq, context: Any) -> cloud_pb2.BroadcastReply:  # noqa: N802
         """The key ``all``."""
-        outcomes = self._deliver((key_names.ALL,), request, context, request.push_id, 0)
-        return cloud_pb2.BroadcastReply(sessions=outcomes[key_names.ALL].sessions)
+        it = _checked(context, to_one_key, request, key_names.ALL, request.protoOp)
+        return cloud_pb2.BroadcastReply(sessions=self._deliver(context, it)[key_names.ALL].sessions)
 
     def BroadcastRoom(  # noqa: N802
         self, request: cloud_pb2.BroadcastRoomReq, context: Any
@@ -67,9 +85,8 @@ class CloudServicer(cloud_pb2_grpc.CloudServicer):
         if not request.roomID:
             _refuse(context, "no roomID")
         key = key_names.room_key(request.roomID)
-        return cloud_pb2.BroadcastRoomReply(
-            sessions=self._deliver((key,), request, context, request.push_id, 0)[key].sessions
-        )
+        it = _checked(context, to_one_key, request, key)
+        return cloud_pb2.BroadcastRoomReply(sessions=self._deliver(context, it)[key].sessions)
 
     def Rooms(self, request: cloud_pb2.RoomsReq, context: Any) -> cloud_pb2.RoomsReply:  # noqa: N802, ARG002
         """The rooms that have a session here."""
@@ -81,26 +98,15 @@ class CloudServicer(cloud_pb2_grpc.CloudServicer):
             _refuse(context, "no keys")
         return cloud_pb2.DisconnectReply(sessions=self._on_hub(context, self._disconnect, list(request.keys)))
 
-    def _deliver(
-        self, keys: tuple[str, ...], request: Any, context: Any, push_id: str, expires_ms: int
-    ) -> dict[str, KeyOutcome]:
-        if not keys:
-            _refuse(context, "no keys")
-        if len(keys) > _MAX_KEYS:
-            _refuse(context, f"more than {_MAX_KEYS} keys")
-        if not request.HasField("proto"):
-            _refuse(context, "no proto")
-        try:
-            orjson.loads(request.proto.body)
-        except orjson.JSONDecodeError as error:
-            _refuse(context, f"proto.body is not JSON: {error}")
-        op = getattr(request, "protoOp", 0) or request.proto.op
-        delivery = Delivery(keys, Message(op, request.proto.body), push_id, expires_ms)
-        outcomes: dict[str, KeyOutcome] = self._on_hub(context, self._deliverer.deliver, delivery)
-        for answer in outcomes.values():
-            metrics.OUTCOMES.labels(answer.outcome.name.lower()).inc()
-            metrics.HANDED.inc(answer.sessions)
-        log.debug("delivered", push_id=push_id, op=op, outcomes=[it.outcome.name for it in outcomes.values()])
+    def _deliver(self, context: Any, it: Delivery) -> dict[str, KeyOutcome]:
+        outcomes: dict[str, KeyOutcome] = self._on_hub(context, self._deliverer.deliver, it)
+        metrics.count(outcomes.values())
+        log.debug(
+            "delivered",
+            push_id=it.push_id,
+            op=it.message.op,
+            outcomes=[each.outcome.name for each in outcomes.values()],
+        )
         return outcomes
 
     def _on_hub(self, context: Any, run: Callable[..., T], *args: Any) -> T:
@@ -119,7 +125,8 @@ class _TokenCheck(grpc.ServerInterceptor):  # type: ignore[misc]
 
     def __init__(self, token: str) -> None:
         self._expected = f"Bearer {token}".encode()
-        self._denial = grpc.unary_unary_rpc_method_handler(_deny)
+        # As for a stream, whatever was called: so no thread waits for a first message, which may never come.
+        self._denial = grpc.stream_stream_rpc_method_handler(_deny)
 
     def intercept_service(self, continuation: Any, details: Any) -> Any:
         """See grpc.ServerInterceptor."""
@@ -133,13 +140,14 @@ class GrpcServer:
     """The gRPC server of a node: our service, standard health checking, reflection."""
 
     def __init__(self, servicer: CloudServicer, address: tuple[str, int], *, threads: int, token: str | None) -> None:
+        self._streams = servicer.streams
         self._health = health.HealthServicer()
         self._server = grpc.server(
-            ThreadPoolExecutor(threads, thread_name_prefix="grpc"),
+            # It makes a thread only when none is idle, so streams that are not open cost nothing.
+            ThreadPoolExecutor(threads + MAX_STREAMS, thread_name_prefix="grpc"),
             interceptors=(_TokenCheck(token),) if token else (),
-            # Without this two nodes could listen on one port, each getting some of the calls.
-            options=(("grpc.so_reuseport", 0),),
-            maximum_concurrent_rpcs=threads * 64,
+            options=_OPTIONS,
+            maximum_concurrent_rpcs=threads * 64 + MAX_STREAMS,
         )
         cloud_pb2_grpc.add_CloudServicer_to_server(servicer, self._server)  # type: ignore[no-untyped-call]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -150,6 +158,7 @@ class GrpcServer:
     def start(self) -> None:
         """Begin to serve; not yet SERVING for health checks."""
         self.serving(False)
+        self._streams.start()
         self._server.start()
 
     def serving(self, yes: bool) -> None:
@@ -160,7 +169,16 @@ class GrpcServer:
 
     def stop(self, grace_s: float) -> Any:
         """Take no new calls and give those under way *grace_s*; gives an Event to poll, not to wait for on the hub."""
-        return self._server.stop(grace_s)
+        stopped = self._server.stop(grace_s)
+        self._streams.end()
+        return stopped
+
+
+def _checked(context: Any, read: Callable[..., Delivery], *args: Any) -> Delivery:
+    try:
+        return read(*args)
+    except Refused as refused:
+        _refuse(context, str(refused))
 
 
 def _refuse(context: Any, reason: str) -> NoReturn:
@@ -169,6 +187,6 @@ def _refuse(context: Any, reason: str) -> NoReturn:
     raise AssertionError("abort raises")
 
 
-def _deny(_request: Any, context: Any) -> NoReturn:
+def _deny(_requests: Any, context: Any) -> NoReturn:
     context.abort(grpc.StatusCode.UNAUTHENTICATED, "authorization: Bearer <CLOUDPUSH_GRPC_TOKEN> is missing or wrong")
     raise AssertionError("abort raises")

@@ -16,6 +16,13 @@ class Outcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     OUTCOME_EXPIRED: _ClassVar[Outcome]
     OUTCOME_SLOW: _ClassVar[Outcome]
     OUTCOME_DUPLICATE: _ClassVar[Outcome]
+
+class BatchEnd(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    BATCH_DONE: _ClassVar[BatchEnd]
+    BATCH_BUSY: _ClassVar[BatchEnd]
+    BATCH_LATE: _ClassVar[BatchEnd]
+    BATCH_INVALID: _ClassVar[BatchEnd]
 OUTCOME_UNSPECIFIED: Outcome
 OUTCOME_DELIVERED: Outcome
 OUTCOME_NO_SESSION: Outcome
@@ -23,6 +30,10 @@ OUTCOME_FILTERED: Outcome
 OUTCOME_EXPIRED: Outcome
 OUTCOME_SLOW: Outcome
 OUTCOME_DUPLICATE: Outcome
+BATCH_DONE: BatchEnd
+BATCH_BUSY: BatchEnd
+BATCH_LATE: BatchEnd
+BATCH_INVALID: BatchEnd
 
 class Empty(_message.Message):
     __slots__ = ()
@@ -55,12 +66,34 @@ class PushMsgReq(_message.Message):
     def __init__(self, keys: _Optional[_Iterable[str]] = ..., proto: _Optional[_Union[Proto, _Mapping]] = ..., protoOp: _Optional[int] = ..., push_id: _Optional[str] = ..., expires_ms: _Optional[int] = ...) -> None: ...
 
 class PushMsgReply(_message.Message):
-    __slots__ = ("outcomes", "sessions")
+    __slots__ = ("outcomes", "sessions", "error")
     OUTCOMES_FIELD_NUMBER: _ClassVar[int]
     SESSIONS_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
     outcomes: _containers.RepeatedScalarFieldContainer[Outcome]
     sessions: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, outcomes: _Optional[_Iterable[_Union[Outcome, str]]] = ..., sessions: _Optional[_Iterable[int]] = ...) -> None: ...
+    error: str
+    def __init__(self, outcomes: _Optional[_Iterable[_Union[Outcome, str]]] = ..., sessions: _Optional[_Iterable[int]] = ..., error: _Optional[str] = ...) -> None: ...
+
+class PushBatch(_message.Message):
+    __slots__ = ("seq", "pushes")
+    SEQ_FIELD_NUMBER: _ClassVar[int]
+    PUSHES_FIELD_NUMBER: _ClassVar[int]
+    seq: int
+    pushes: _containers.RepeatedCompositeFieldContainer[PushMsgReq]
+    def __init__(self, seq: _Optional[int] = ..., pushes: _Optional[_Iterable[_Union[PushMsgReq, _Mapping]]] = ...) -> None: ...
+
+class PushBatchReply(_message.Message):
+    __slots__ = ("seq", "replies", "end", "error")
+    SEQ_FIELD_NUMBER: _ClassVar[int]
+    REPLIES_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    seq: int
+    replies: _containers.RepeatedCompositeFieldContainer[PushMsgReply]
+    end: BatchEnd
+    error: str
+    def __init__(self, seq: _Optional[int] = ..., replies: _Optional[_Iterable[_Union[PushMsgReply, _Mapping]]] = ..., end: _Optional[_Union[BatchEnd, str]] = ..., error: _Optional[str] = ...) -> None: ...
 
 class BroadcastReq(_message.Message):
     __slots__ = ("protoOp", "proto", "speed", "push_id")

@@ -44,6 +44,11 @@ class CloudStub:
                 request_serializer=proto_dot_cloud__pb2.PushMsgReq.SerializeToString,
                 response_deserializer=proto_dot_cloud__pb2.PushMsgReply.FromString,
                 _registered_method=True)
+        self.PushStream = channel.stream_stream(
+                '/im.cloud.Cloud/PushStream',
+                request_serializer=proto_dot_cloud__pb2.PushBatch.SerializeToString,
+                response_deserializer=proto_dot_cloud__pb2.PushBatchReply.FromString,
+                _registered_method=True)
         self.Broadcast = channel.unary_unary(
                 '/im.cloud.Cloud/Broadcast',
                 request_serializer=proto_dot_cloud__pb2.BroadcastReq.SerializeToString,
@@ -78,6 +83,20 @@ class CloudServicer:
 
     def PushMsg(self, request, context):
         """Deliver one message to the sessions that answer to each key.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PushStream(self, request_iterator, context):
+        """Deliver many messages: batch after batch, each answered by what became of each of its pushes (ours).
+
+        Keep a few batches ahead of their answers, say 8: HTTP/2's flow control holds a caller that is too fast.  Batches are
+        delivered in the order in which they were sent, the pushes of a batch in their order; answers come in that order too.
+        Nothing that a batch holds, and nothing that happens to it, ends the stream or touches its other batches (BatchEnd).
+        What ends a stream: UNAUTHENTICATED; RESOURCE_EXHAUSTED for one of more than 256 streams of a node, and for a batch
+        of more than 4 MiB; UNAVAILABLE or CANCELLED when the node stops; CANCELLED when answers are not read for 30 s.
+        A batch without an answer was delivered wholly, in part or not at all: send it again with the same push_ids.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -123,6 +142,11 @@ def add_CloudServicer_to_server(servicer, server):
                     servicer.PushMsg,
                     request_deserializer=proto_dot_cloud__pb2.PushMsgReq.FromString,
                     response_serializer=proto_dot_cloud__pb2.PushMsgReply.SerializeToString,
+            ),
+            'PushStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.PushStream,
+                    request_deserializer=proto_dot_cloud__pb2.PushBatch.FromString,
+                    response_serializer=proto_dot_cloud__pb2.PushBatchReply.SerializeToString,
             ),
             'Broadcast': grpc.unary_unary_rpc_method_handler(
                     servicer.Broadcast,
@@ -199,6 +223,33 @@ class Cloud:
             '/im.cloud.Cloud/PushMsg',
             proto_dot_cloud__pb2.PushMsgReq.SerializeToString,
             proto_dot_cloud__pb2.PushMsgReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PushStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/im.cloud.Cloud/PushStream',
+            proto_dot_cloud__pb2.PushBatch.SerializeToString,
+            proto_dot_cloud__pb2.PushBatchReply.FromString,
             options,
             channel_credentials,
             insecure,

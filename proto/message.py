@@ -135,8 +135,10 @@ def outcomes_from_reply(keys: Sequence[str], reply: cloud_pb2.PushMsgReply) -> d
     """Pair a node's reply with the keys it was asked for.
 
     A node of the original im-cloud answers without outcomes; it is taken at its word: delivered.
-    Raises ValueError when the reply speaks of another number of keys, or of an unknown outcome.
+    Raises ValueError when the reply is an error, speaks of another number of keys, or of an unknown outcome.
     """
+    if reply.error:
+        raise ValueError(reply.error)
     if not reply.outcomes:
         return {key: KeyOutcome(Outcome.DELIVERED, 0) for key in keys}
     if len(reply.outcomes) != len(keys):

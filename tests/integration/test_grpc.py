@@ -14,6 +14,7 @@ from tests.integration.conftest import Connect
 from tests.integration.im_wire import JobNode, message, proto
 from tests.parts import journal
 from tests.parts.fleet import Fleet
+from tests.parts.stream import push
 
 pytestmark = pytest.mark.services
 
@@ -69,6 +70,39 @@ def test_a_push_id_makes_the_second_a_duplicate_and_an_expiry_ends_it(
         assert outcomes(expires_ms=1) == ([cloud_pb2.OUTCOME_EXPIRED] * 2, [0, 0])
         assert outcomes(push_id="q") == ([cloud_pb2.OUTCOME_DELIVERED, cloud_pb2.OUTCOME_NO_SESSION], [1, 0])
     assert [session.next_push()["push_id"], session.next_push()["push_id"]] == ["p", "q"]
+
+
+def test_a_batch_stream_delivers_what_single_calls_deliver(fleet: Fleet, connect: Connect, name: Name) -> None:
+    session = connect(fleet.nodes[0], key=name("k"), accepts=[9])
+    batches = [
+        cloud_pb2.PushBatch(
+            seq=1,
+            pushes=[
+                push("p", name("k"), name("gone"), body=b'{"a":1}'),
+                push("q", name("k"), body=b"{nope"),
+                push("r", name("k"), expires_ms=1),
+                push("s", name("k"), protoOp=7),
+            ],
+        ),
+        cloud_pb2.PushBatch(seq=2, pushes=[push("p", name("k")), push("t", name("k"), body=b"2")]),
+    ]
+    with grpc.insecure_channel(fleet.nodes[0].grpc) as channel:
+        stub = cloud_pb2_grpc.CloudStub(channel)  # type: ignore[no-untyped-call]
+        first, second = stub.PushStream(iter(batches), timeout=5)
+    outcomes = [[cloud_pb2.Outcome.Name(it) for it in reply.outcomes] for reply in (*first.replies, *second.replies)]
+    assert outcomes == [
+        ["OUTCOME_DELIVERED", "OUTCOME_NO_SESSION"],
+        [],
+        ["OUTCOME_EXPIRED"],
+        ["OUTCOME_FILTERED"],
+        ["OUTCOME_DUPLICATE"],
+        ["OUTCOME_DELIVERED"],
+    ]
+    assert first.replies[1].error.startswith("proto.body is not JSON")
+    assert (first.seq, second.seq) == (1, 2)
+    assert session.next_push() == {"op": 9, "msg": {"a": 1}, "key": name("k"), "push_id": "p"}
+    assert session.next_push() == {"op": 9, "msg": 2, "key": name("k"), "push_id": "t"}
+    assert session.pushes_so_far() == []
 
 
 def test_it_broadcasts_to_a_room_and_to_all_of_this_node(

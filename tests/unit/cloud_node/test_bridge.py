@@ -5,47 +5,17 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-import eventlet
 import pytest
-from eventlet.event import Event
 
 from cloud_node import bridge as module
 from cloud_node.bridge import Bridge, BridgeFull
+from tests.parts.hub_thread import SOON_S, Gate, HubThread
 from tests.parts.process import until
-
-_SOON_S = 5.0
-
-
-class _HubThread:
-    """A hub that serves the bridge, as a node does; ends with the bridge, or by a call of *stop* on it."""
-
-    def __init__(self, bridge: Bridge) -> None:
-        self.bridge = bridge
-        self._started = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="hub", daemon=True)
-        self._thread.start()
-        assert self._started.wait(_SOON_S)
-
-    def _run(self) -> None:
-        self._asked = Event()
-        eventlet.spawn(self.bridge.serve).link(lambda _: self.stop())
-        self._started.set()
-        self._asked.wait()
-        self.bridge.close()
-
-    def stop(self) -> None:
-        if not self._asked.ready():
-            self._asked.send(True)
-
-    def end(self) -> None:
-        self.bridge.close()
-        self._thread.join(_SOON_S)
-        assert not self._thread.is_alive()
 
 
 @pytest.fixture
-def hub() -> Iterator[_HubThread]:
-    hub = _HubThread(Bridge(capacity=4))
+def hub() -> Iterator[HubThread]:
+    hub = HubThread(Bridge(capacity=4))
     yield hub
     hub.end()
 
@@ -56,78 +26,64 @@ def callers() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
-class _Gate:
-    """Keeps the hub busy, natively, until it is opened."""
-
-    def __init__(self, bridge: Bridge) -> None:
-        self.opened = threading.Event()
-        self._reached = threading.Event()
-        bridge.post(self._hold)
-        assert self._reached.wait(_SOON_S)
-
-    def _hold(self) -> None:
-        self._reached.set()
-        assert self.opened.wait(2 * _SOON_S)
-
-
 def _waits(bridge: Bridge, calls: int) -> None:
-    until(lambda: len(bridge) == calls, _SOON_S, f"{calls} calls that wait")
+    until(lambda: len(bridge) == calls, SOON_S, f"{calls} calls that wait")
 
 
-def test_a_call_runs_on_the_hubs_thread_and_its_result_comes_back(hub: _HubThread) -> None:
+def test_a_call_runs_on_the_hubs_thread_and_its_result_comes_back(hub: HubThread) -> None:
     def run(number: int, *, more: int) -> tuple[int, str]:
         return number + more, threading.current_thread().name
 
-    assert hub.bridge.call(_SOON_S, run, 1, more=2) == (3, "hub")
+    assert hub.bridge.call(SOON_S, run, 1, more=2) == (3, "hub")
 
 
 @pytest.mark.parametrize("error", [ValueError("mine"), TimeoutError("mine"), BridgeFull("mine")], ids=repr)
-def test_what_a_call_raises_comes_back_and_the_hub_goes_on(hub: _HubThread, error: Exception) -> None:
+def test_what_a_call_raises_comes_back_and_the_hub_goes_on(hub: HubThread, error: Exception) -> None:
     def run() -> None:
         raise error
 
     with pytest.raises(type(error), match="mine"):
-        hub.bridge.call(_SOON_S, run)
-    assert hub.bridge.call(_SOON_S, lambda: "on") == "on"
+        hub.bridge.call(SOON_S, run)
+    assert hub.bridge.call(SOON_S, lambda: "on") == "on"
 
 
-def test_calls_run_in_the_order_in_which_they_came(hub: _HubThread, callers: ThreadPoolExecutor) -> None:
-    gate, ran = _Gate(hub.bridge), list[int]()
+def test_calls_run_in_the_order_in_which_they_came(hub: HubThread, callers: ThreadPoolExecutor) -> None:
+    gate, ran = Gate(hub.bridge), list[int]()
     for number in range(3):
-        callers.submit(hub.bridge.call, _SOON_S, ran.append, number)
+        callers.submit(hub.bridge.call, SOON_S, ran.append, number)
         _waits(hub.bridge, number + 1)
     gate.opened.set()
-    hub.bridge.call(_SOON_S, lambda: None)
+    hub.bridge.call(SOON_S, lambda: None)
     assert ran == [0, 1, 2]
 
 
-def test_a_call_that_did_not_begin_in_time_never_runs(hub: _HubThread) -> None:
-    gate, ran = _Gate(hub.bridge), list[str]()
+def test_a_call_that_did_not_begin_in_time_never_runs(hub: HubThread) -> None:
+    gate, ran = Gate(hub.bridge), list[str]()
     with pytest.raises(TimeoutError):
         hub.bridge.call(0.01, ran.append, "late")
     gate.opened.set()
-    hub.bridge.call(_SOON_S, ran.append, "next")
+    hub.bridge.call(SOON_S, ran.append, "next")
     assert ran == ["next"]
 
 
-def test_a_call_that_has_begun_is_waited_for(hub: _HubThread, callers: ThreadPoolExecutor) -> None:
+def test_a_call_that_has_begun_is_waited_for(hub: HubThread, callers: ThreadPoolExecutor) -> None:
     began, go_on = threading.Event(), threading.Event()
 
     def run() -> str:
         began.set()
-        assert go_on.wait(_SOON_S)
+        assert go_on.wait(SOON_S)
         return "done"
 
     calling = callers.submit(hub.bridge.call, 0.05, run)
-    assert began.wait(_SOON_S)
+    assert began.wait(SOON_S)
     with pytest.raises(TimeoutError):
         calling.result(0.1)  # its own deadline is over by now
     go_on.set()
-    assert calling.result(_SOON_S) == "done"
+    assert calling.result(SOON_S) == "done"
 
 
 def test_under_a_storm_of_deadlines_a_call_either_ran_or_timed_out_never_both_never_neither() -> None:
-    hub = _HubThread(Bridge(capacity=10_000))
+    hub = HubThread(Bridge(capacity=10_000))
     ran: set[tuple[int, int]] = set()
 
     def storm(seed: int) -> tuple[set[tuple[int, int]], set[tuple[int, int]]]:
@@ -154,37 +110,37 @@ def test_under_a_storm_of_deadlines_a_call_either_ran_or_timed_out_never_both_ne
 
 
 def test_a_full_queue_refuses_at_once_and_takes_again_when_there_is_room(
-    hub: _HubThread, callers: ThreadPoolExecutor
+    hub: HubThread, callers: ThreadPoolExecutor
 ) -> None:
-    gate = _Gate(hub.bridge)
-    waiting = [callers.submit(hub.bridge.call, _SOON_S, int, number) for number in range(4)]
+    gate = Gate(hub.bridge)
+    waiting = [callers.submit(hub.bridge.call, SOON_S, int, number) for number in range(4)]
     _waits(hub.bridge, 4)
     with pytest.raises(BridgeFull, match="4 calls wait for the hub"):
         hub.bridge.call(60, int)
     hub.bridge.post(int)  # the node's own threads are few: they are never refused
     gate.opened.set()
-    assert [call.result(_SOON_S) for call in waiting] == [0, 1, 2, 3]
-    assert hub.bridge.call(_SOON_S, int, "5") == 5
+    assert [call.result(SOON_S) for call in waiting] == [0, 1, 2, 3]
+    assert hub.bridge.call(SOON_S, int, "5") == 5
 
 
-def test_what_the_hub_has_not_begun_counts_as_waiting(hub: _HubThread, callers: ThreadPoolExecutor) -> None:
-    first = _Gate(hub.bridge)
+def test_what_the_hub_has_not_begun_counts_as_waiting(hub: HubThread, callers: ThreadPoolExecutor) -> None:
+    first = Gate(hub.bridge)
     second_open = threading.Event()
-    calls = [callers.submit(hub.bridge.call, _SOON_S, second_open.wait, _SOON_S) for _ in range(4)]
+    calls = [callers.submit(hub.bridge.call, SOON_S, second_open.wait, SOON_S) for _ in range(4)]
     _waits(hub.bridge, 4)
     first.opened.set()
     _waits(hub.bridge, 3)  # the hub is in the first of the four
     second_open.set()
-    assert all(call.result(_SOON_S) for call in calls)
+    assert all(call.result(SOON_S) for call in calls)
 
 
-def test_close_fails_what_waits_and_whatever_comes(hub: _HubThread, callers: ThreadPoolExecutor) -> None:
-    gate, ran = _Gate(hub.bridge), list[str]()
+def test_close_fails_what_waits_and_whatever_comes(hub: HubThread, callers: ThreadPoolExecutor) -> None:
+    gate, ran = Gate(hub.bridge), list[str]()
     waiting = callers.submit(hub.bridge.call, 60, ran.append, "waits")
     _waits(hub.bridge, 1)
     hub.bridge.close()
     with pytest.raises(BridgeFull, match="the node is stopping"):
-        waiting.result(_SOON_S)
+        waiting.result(SOON_S)
     with pytest.raises(BridgeFull):
         hub.bridge.call(60, ran.append, "comes")
     hub.bridge.post(lambda: ran.append("posted too late"))
@@ -193,15 +149,15 @@ def test_close_fails_what_waits_and_whatever_comes(hub: _HubThread, callers: Thr
 
 
 def test_close_fails_also_what_waits_behind_a_call_that_made_the_hub_pause(
-    hub: _HubThread, callers: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+    hub: HubThread, callers: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_SLICE_S", -1.0)  # the hub serves its sockets after each call
-    gate = _Gate(hub.bridge)
-    stopping = callers.submit(hub.bridge.call, _SOON_S, hub.stop)
+    gate = Gate(hub.bridge)
+    stopping = callers.submit(hub.bridge.call, SOON_S, hub.stop)
     _waits(hub.bridge, 1)
     behind = callers.submit(hub.bridge.call, 10, int)
     _waits(hub.bridge, 2)
     gate.opened.set()
-    stopping.result(_SOON_S)
+    stopping.result(SOON_S)
     with pytest.raises(BridgeFull, match="the node is stopping"):
-        behind.result(_SOON_S)
+        behind.result(SOON_S)

@@ -74,6 +74,12 @@ def test_a_later_attempts_payload() -> None:
         (cloud_pb2.RoomsReply(rooms={"r": True}), "0a050a01721001"),
         (cloud_pb2.DisconnectReq(keys=["a"]), "0a0161"),
         (cloud_pb2.DisconnectReply(sessions=2), "0802"),
+        (cloud_pb2.PushMsgReply(error="e"), "620165"),
+        (cloud_pb2.PushBatch(seq=1, pushes=[cloud_pb2.PushMsgReq(keys=["a"])]), "080112030a0161"),
+        (
+            cloud_pb2.PushBatchReply(seq=1, replies=[cloud_pb2.PushMsgReply()], end=cloud_pb2.BATCH_BUSY, error="e"),
+            "080112001801220165",
+        ),
         (cloud_pb2.BroadcastReply(sessions=2), "5002"),
         (cloud_pb2.BroadcastRoomReply(sessions=2), "5002"),
     ],
@@ -89,6 +95,7 @@ def test_the_service_is_im_clouds() -> None:
     assert [method.name for method in service.methods] == [
         "Ping",
         "PushMsg",
+        "PushStream",
         "Broadcast",
         "BroadcastRoom",
         "Rooms",
