@@ -3,22 +3,27 @@
 Runs on the hub's thread.  Refuses to know how bytes reach a socket (wire/transport.py does).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 import orjson
 
-from cloud_node.hub import Hub, Session
+from cloud_node.hub import Hub
 from cloud_node.recent import Recent
+from cloud_node.wire.recipients import Recipient, Recipients
 from proto.message import KeyOutcome, Message, Outcome
+
+_TO_ITSELF, _TO_ONE = KeyOutcome(Outcome.DELIVERED), KeyOutcome(Outcome.DELIVERED, 1)
+_NO_SESSION, _FILTERED = KeyOutcome(Outcome.NO_SESSION), KeyOutcome(Outcome.FILTERED)
+_DUPLICATE, _EXPIRED, _SLOW = (KeyOutcome(each) for each in (Outcome.DUPLICATE, Outcome.EXPIRED, Outcome.SLOW))
 
 
 class Sender(Protocol):
     """What delivery needs of the transport."""
 
-    def emit(self, sessions: Sequence[Session], event: str, data: object) -> int:
-        """Hand one event to the sessions; gives how many took it.  The others were closed: they were too slow."""
+    def emit(self, recipients: Recipients, event: str, data: object) -> int:
+        """Hand one event to all; gives how many took it.  The others were closed: they were too slow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,30 +51,38 @@ class Deliverer:
     def deliver(self, it: Delivery) -> dict[str, KeyOutcome]:
         """Hand the message to every session that answers to one of the keys, each session once."""
         if it.expires_ms and self._now_ms() >= it.expires_ms:
-            return dict.fromkeys(it.keys, KeyOutcome(Outcome.EXPIRED))
-        reached: set[Session] = set()
+            return dict.fromkeys(it.keys, _EXPIRED)
+        if len(it.keys) == 1:
+            return {it.keys[0]: self._to_key(it, it.keys[0], None)}
+        reached: set[Recipient] = set()
         return {key: self._to_key(it, key, reached) for key in dict.fromkeys(it.keys)}
 
-    def _to_key(self, it: Delivery, key: str, reached: set[Session]) -> KeyOutcome:
-        if key in self._own_keys:
-            self._own_keys[key](it.message)
-            return KeyOutcome(Outcome.DELIVERED)
-        holders = self._hub.holders(key)
-        if not holders:
-            return KeyOutcome(Outcome.NO_SESSION)
+    def _to_key(self, it: Delivery, key: str, reached: set[Recipient] | None) -> KeyOutcome:
+        """Deliver to one key; *reached* are those that other keys of the same message reached, if it has others."""
+        takers = self._hub.takers(key, it.message.op)
+        if takers is None:
+            if key in self._own_keys:
+                self._own_keys[key](it.message)
+                return _TO_ITSELF
+            return _NO_SESSION
         if it.push_id and (it.push_id, key) in self._recent:
-            return KeyOutcome(Outcome.DUPLICATE)
-        takers = [session for session in holders if session.takes(it.message.op)]
-        if not takers:
-            return KeyOutcome(Outcome.FILTERED)
-        fresh = [session for session in takers if session not in reached]
-        handed = self._sender.emit(fresh, "push", _event(it, key)) if fresh else 0
-        if fresh and not handed:
-            return KeyOutcome(Outcome.SLOW)
-        reached.update(fresh)
+            return _DUPLICATE
+        if not takers.connections:
+            return _FILTERED
+        if reached is None or reached.isdisjoint(takers.connections):
+            fresh = takers
+        else:
+            fresh = Recipients([each for each in takers.connections if each not in reached])
+        handed = 0
+        if fresh.connections:
+            handed = self._sender.emit(fresh, "push", _event(it, key))
+            if not handed:
+                return _SLOW
+        if reached is not None:
+            reached.update(fresh.connections)
         if it.push_id:
             self._recent.add(it.push_id, key)
-        return KeyOutcome(Outcome.DELIVERED, handed)
+        return _TO_ONE if handed == 1 else KeyOutcome(Outcome.DELIVERED, handed)
 
 
 def _event(it: Delivery, key: str) -> dict[str, object]:

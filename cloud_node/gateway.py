@@ -77,9 +77,9 @@ class Gateway:
             log.info("refused a session", code=refusal.code, field=refusal.field, reason=refusal.message)
             _refuse(refusal)
         if self.draining:
-            self._send_elsewhere(Session(sid, identity, identity.accepts))
+            self._send_elsewhere(Session(sid, identity, identity.accepts, self._transport.connection_of(sid)))
             return
-        session = self._hub.add(sid, identity)
+        session = self._hub.add(sid, identity, self._transport.connection_of(sid))
         metrics.CONNECTS.inc()
         self._presence.renew_soon()
         metrics.SESSIONS.set(len(self._hub))
@@ -108,7 +108,7 @@ class Gateway:
             "node": self._presence.node,
             "recovered": {},
         }
-        self._transport.emit([session], "ready", ready)
+        self._transport.send(session, "ready", ready)
 
     def _disconnect(self, sid: str, reason: str = "") -> None:
         session = self._hub.remove(sid)
@@ -137,7 +137,7 @@ class Gateway:
         return {"rooms": session.rooms}
 
     def _accept(self, session: Session, ops: object = None) -> dict[str, Any]:
-        session.accepts = check_ops(ops)
+        self._hub.accept(session, check_ops(ops))
         return {"ops": None if session.accepts is None else sorted(session.accepts)}
 
     def _ack(self, _session: Session, _offsets: object = None) -> NoReturn:

@@ -37,6 +37,7 @@ _STOP_S = 5.0
 _NEWS_S = 0.5  # between two renewals, however much is new
 _NEVER = float("inf")
 _MOST_GONE = 100_000
+_GAP_S = 0.005  # between two writes: a storm of connects is written in batches, a lone one at once
 
 log = structlog.get_logger()
 
@@ -86,6 +87,7 @@ class Presence:
         self._generation = 0
         self._former: list[str] = []  # incarnations of this node that are not retired yet
         self.told: NodeInfo | None = None  # what the store heard last of this node
+        self._wrote_at = 0.0
         self._leased_at = 0.0
         self._leased_until = 0.0
         self._registered = False
@@ -217,9 +219,11 @@ class Presence:
 
     def _flush(self) -> None:
         """Write what changed, then tell those who waited for it."""
+        self._stop.wait(max(0.0, self._wrote_at + _GAP_S - time.monotonic()))
         tickets = self._noted.tickets()  # before the write takes what they wait for
         self._write()
         self._noted.tell(tickets)
+        self._wrote_at = time.monotonic()
 
     def _write(self) -> None:
         todo = self._noted.take()

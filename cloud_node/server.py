@@ -12,13 +12,13 @@ import argparse
 import gc
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Sequence
 from typing import Any
 
 import eventlet
-import eventlet.wsgi
 import socketio
 import structlog
 from eventlet.event import Event
@@ -36,8 +36,12 @@ from cloud_node.probe import Probe
 from cloud_node.servicer import CloudServicer, GrpcServer
 from cloud_node.settings import CloudSettings
 from cloud_node.wire import json as wire_json
+from cloud_node.wire.door import Door
+from cloud_node.wire.engine import Engine
+from cloud_node.wire.handshake import Upgrade
 from cloud_node.wire.packets import StrictPacket
-from cloud_node.wire.polling import PostCheck
+from cloud_node.wire.requests import Requests
+from cloud_node.wire.seam import EngineServer, HttpServer, SocketServer, whenever_ready
 from cloud_node.wire.transport import Transport
 from proto import log as logs
 from proto.message import new_push_id
@@ -47,7 +51,8 @@ from store.registry import NodeInfo, Registry
 from store.settings import StoreSettings
 
 _TICK_S = 0.1
-_MAX_FRAME_BYTES = 128 * 1024  # of what a client sends at once
+_BACKLOG = 4096  # of a reconnect storm; the kernel's somaxconn may allow less
+_MAX_MESSAGE_BYTES = 128 * 1024  # of what a client sends at once
 _GRPC_GRACE_S = 2.0
 _SOCKET_TIMEOUT_S = 60  # for a client that connects and says nothing; Engine.IO sets its own once it speaks
 
@@ -65,7 +70,6 @@ class Node:
         self._hurry = False
         client = connect(store_settings)
         registry = Registry(client, store_settings)
-        self.bridge = Bridge(settings.bridge_capacity)
         self.presence = Presence(
             registry,
             RedisDirectory(client, store_settings, registry),
@@ -82,17 +86,27 @@ class Node:
             _new_id,
             lambda: self.presence.renew_soon(0),
         )
-        sio = socketio.Server(
+        sio = SocketServer(
             async_mode="eventlet",
             async_handlers=False,
             cors_allowed_origins=origin_check(settings),
             json=wire_json,
             serializer=StrictPacket,
-            ping_interval=settings.ping_interval_s,
-            ping_timeout=settings.ping_timeout_s,
-            max_http_buffer_size=_MAX_FRAME_BYTES,
         )
-        self.transport = Transport(sio, settings.max_waiting, metrics.SLOW.inc)
+        self.engine = Engine(
+            sio.eio,
+            ping_interval_s=settings.ping_interval_s,
+            ping_timeout_s=settings.ping_timeout_s,
+            limit=settings.max_waiting_bytes,
+            max_message=_MAX_MESSAGE_BYTES,
+            on_slow=metrics.SLOW.inc,
+            spawn=eventlet.spawn_n,
+            sleep=eventlet.sleep,
+        )
+        self.eio: EngineServer = sio.eio
+        sio.eio.requests = Requests(self.engine, sio.eio)
+        self.transport = Transport(sio, self.engine)
+        self.bridge = Bridge(settings.bridge_capacity, self.transport)
         self.gateway = Gateway(
             sio,
             self.hub,
@@ -102,32 +116,33 @@ class Node:
             self.bridge.post,
             lambda: f"anon-{os.urandom(8).hex()}",
         )
-        deliverer = Deliverer(self.hub, self.transport, _now_ms, {self.probe.key: self.probe.arrived})
+        self.deliverer = Deliverer(self.hub, self.transport, _now_ms, {self.probe.key: self.probe.arrived})
         self.grpc = GrpcServer(
-            CloudServicer(self.bridge, deliverer, self.hub.rooms, self.gateway.end_sessions),
+            CloudServicer(self.bridge, self.deliverer, self.hub.rooms, self.gateway.end_sessions),
             settings.listen_grpc,
             threads=settings.grpc_threads,
             token=settings.grpc_token.get_secret_value() if settings.grpc_token else None,
         )
         pages = HealthPages(lambda: self._describe(self.presence.node), self._checks)
-        app = PostCheck(socketio.WSGIApp(sio, pages), self.transport, _MAX_FRAME_BYTES)
-        self._app = Admission(app, lambda: self.gateway.draining)
+        self._app = Admission(socketio.WSGIApp(sio, pages), lambda: self.gateway.draining)
 
     def run(self) -> None:
         """Serve until a signal, drain, return."""
-        listener = eventlet.listen(self._settings.listen_socketio, self._settings.address_family)
+        listener = socket.create_server(
+            self._settings.listen_socketio, family=self._settings.address_family, backlog=_BACKLOG
+        )
+        listener.setblocking(False)
         self._listen_to_signals()
+        self.engine.start(whenever_ready)
         eventlet.spawn(self.bridge.serve)
         eventlet.spawn(self._tick)
-        pool = eventlet.GreenPool(self._settings.max_sessions + 1000)  # each websocket keeps one
-        web = eventlet.spawn(
-            eventlet.wsgi.server,
+        door = Door(
             listener,
-            self._app,
-            log_output=False,
-            debug=False,
-            custom_pool=pool,
-            socket_timeout=_SOCKET_TIMEOUT_S,
+            self.engine,
+            HttpServer(listener, self._app, _SOCKET_TIMEOUT_S),
+            self._admits,
+            "/socket.io/",
+            self._settings.max_sessions + 1000,  # each poll that waits keeps a greenlet
         )
         self.grpc.start()
         self.presence.note(self.probe.key, 1)
@@ -139,8 +154,14 @@ class Node:
         log.info("listening", node=self.presence.node, url=self._settings.url, grpc=self._settings.grpc_address)
         self._stop_asked.wait()
         self._drain()
-        web.kill()
+        door.close()
         self.bridge.close()
+
+    def _admits(self, upgrade: Upgrade) -> bool:
+        if self.gateway.draining:
+            return False
+        environ = {"wsgi.url_scheme": "http", "HTTP_HOST": upgrade.host}
+        return upgrade.origin is None or self.eio.allows_origin({**environ, "HTTP_ORIGIN": upgrade.origin})
 
     def _drain(self) -> None:
         log.info("draining", sessions=len(self.hub), over_s=self._settings.drain_s)
@@ -188,7 +209,7 @@ class Node:
         while True:
             due = time.monotonic() + _TICK_S
             eventlet.sleep(_TICK_S)
-            metrics.HUB_LAG_SECONDS.set(max(0.0, time.monotonic() - due))
+            metrics.HUB_LAG_SECONDS.observe(max(0.0, time.monotonic() - due))
             metrics.BRIDGE_WAITING.set(len(self.bridge))
 
     def _incarnation(self, generation: int) -> str:

@@ -45,11 +45,15 @@ class CloudSettings(BaseSettings):
     drain_s: float = Field(default=10.0, ge=0, description="Over how long a stopping node spreads its reconnects.")
     max_sessions: int = Field(default=50_000, ge=1, description="Sessions of one node; more are refused.")
     max_rooms: int = Field(default=100, ge=0, description="Rooms of one session.")
-    max_waiting: int = Field(default=1_000, ge=1, description="Messages waiting for one session before it is closed.")
+    max_waiting_bytes: int = Field(
+        default=1_048_576, ge=1, description="Bytes waiting for one session that does not read before it is closed."
+    )
     bridge_capacity: int = Field(
         default=1_000, ge=1, description="gRPC calls waiting for the hub before new ones fail."
     )
-    grpc_threads: int = Field(default=16, ge=1, description="Native threads that serve gRPC.")
+    grpc_threads: int = Field(
+        default=16, ge=1, description="Native threads that serve gRPC calls; each batch stream adds its own."
+    )
     ping_interval_s: float = Field(default=25.0, gt=0, description="Engine.IO pingInterval.")
     ping_timeout_s: float = Field(default=20.0, gt=0, description="Engine.IO pingTimeout.")
     log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR.")

@@ -1,4 +1,4 @@
-"""Socket.IO packets read strictly: what a client of ours may send, and nothing else.  Pure.
+"""Socket.IO packets read strictly: what a client may send, and nothing else.  Pure.
 
 python-socketio takes packets at their word.  An event called ``connect`` would run the handler of connects again, one
 called ``disconnect`` would make a session deaf while it stays connected; a binary event that lies about its
@@ -8,12 +8,18 @@ is not a Socket.IO client, and its connection ends.  Only a CONNECT is always an
 Source: the Socket.IO protocol, revision 5 (github.com/socketio/socket.io-protocol).
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 from socketio import packet
 
 _RESERVED = frozenset({"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"})
 _NO_OBJECT = "not an object"
+_FROM_CLIENTS = frozenset("012356")  # all but CONNECT_ERROR
+_BINARY = frozenset("56")
+_EVENTS = frozenset("25")
+_MOST_ATTACHMENTS = 10  # as socket.io-parser's default
+_DEEPEST = 100  # python-socketio goes through it recursively, to put the attachments in their places
 
 
 class Malformed(ValueError):
@@ -23,13 +29,11 @@ class Malformed(ValueError):
 class StrictPacket(packet.Packet):  # type: ignore[misc]
     """A packet; decoding raises Malformed, except for a CONNECT, whose payload then is a text instead of an object."""
 
-    uses_binary_events = False  # our payloads are JSON, so nobody need look for bytes in them
-
     def decode(self, encoded_packet: Any) -> int:
-        """See socketio.packet.Packet."""
+        """See socketio.packet.Packet; gives how many attachments follow."""
         kind = encoded_packet[:1]
-        if kind not in ("0", "1", "2"):
-            raise Malformed(f"packet of type {kind!r}: a client sends only 0, 1 and 2")
+        if kind not in _FROM_CLIENTS:
+            raise Malformed(f"packet of type {kind!r}: no client sends that")
         try:
             attachments: int = super().decode(encoded_packet)
         except ValueError as error:
@@ -39,11 +43,26 @@ class StrictPacket(packet.Packet):  # type: ignore[misc]
             return 0
         if kind == "0":
             self._mark_what_is_no_object(attachments)
-        elif attachments:
-            raise Malformed("attachments in a packet that has none")
-        elif kind == "2":
+            return 0
+        if self.namespace not in (None, "/"):
+            raise Malformed("a packet for a namespace that nobody joined")
+        self._check_attachments(kind, attachments)
+        if kind == "1":
+            if self.data is not None or self.id is not None:
+                raise Malformed("a DISCONNECT has no data")
+        elif kind in _EVENTS:
             self._check_event()
-        return 0
+        elif self.id is None or not isinstance(self.data, list):
+            raise Malformed("an ACK has an id and a list")
+        return attachments
+
+    def _check_attachments(self, kind: str, attachments: int) -> None:
+        if (attachments > 0) != (kind in _BINARY):
+            raise Malformed("attachments are for binary packets, which have some")
+        if attachments > _MOST_ATTACHMENTS:
+            raise Malformed(f"more than {_MOST_ATTACHMENTS} attachments")
+        if attachments and sorted(_placeholders(self.data)) != list(range(attachments)):
+            raise Malformed("each attachment has one placeholder")
 
     def _mark_what_is_no_object(self, attachments: int) -> None:
         # Without this python-socketio would take false, "" and [] for no auth at all, and digits for an ack id.
@@ -55,3 +74,19 @@ class StrictPacket(packet.Packet):  # type: ignore[misc]
             raise Malformed("an event is a list that begins with its name")
         if self.data[0] in _RESERVED:
             raise Malformed(f"the event name {self.data[0]!r} is reserved")
+
+
+def _placeholders(data: Any, depth: int = 0) -> Iterator[int]:
+    """Give the numbers of all placeholders; -1 for one that has no number.  Raises Malformed for too deep a nesting."""
+    if depth > _DEEPEST:
+        raise Malformed(f"a binary packet nested deeper than {_DEEPEST} levels")
+    if isinstance(data, dict):
+        if data.get("_placeholder"):
+            number = data.get("num")
+            yield number if type(number) is int else -1
+        else:
+            for value in data.values():
+                yield from _placeholders(value, depth + 1)
+    elif isinstance(data, list):
+        for value in data:
+            yield from _placeholders(value, depth + 1)

@@ -1,11 +1,12 @@
-"""The implementations that a contract suite runs against."""
+"""The implementations that a contract suite runs against: stores, and a cloud node by itself."""
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
 import redis as redis_client
+import requests
 from pydantic import SecretStr
 
 from store.connection import connect
@@ -13,7 +14,9 @@ from store.directory import Directory, RedisDirectory
 from store.registry import Registry
 from store.settings import StoreSettings
 from tests.fakes.memory_directory import MemoryDirectory, MemoryRegistry, MemoryStore
+from tests.parts.fleet import Fleet, Node
 from tests.parts.process import until
+from tests.parts.wire import Wires
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class World:
 
 
 MakeWorld = Callable[[float], World]
+_START_S = 45.0
 
 
 def _in_memory(settle_s: float) -> World:
@@ -74,3 +78,42 @@ def make_world(request: pytest.FixtureRequest) -> MakeWorld:
 def world(make_world: MakeWorld) -> World:
     """An empty world that is never young."""
     return make_world(0.0)
+
+
+@pytest.fixture(scope="module")
+def node(request: pytest.FixtureRequest, redis: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """One cloud node of the module's own, with a store but no broker, and the module's SETTINGS."""
+    home = tmp_path_factory.mktemp("node")
+    fleet = Fleet(home, "amqp://127.0.0.1:1//", redis, settings=getattr(request.module, "SETTINGS", {}))
+    alone = fleet.start_node(wait=False)
+    try:
+        # Without a broker it is never ready to be pushed to by way of one; to hold sessions it needs its lease.
+        alone.process.until(lambda: _has_lease(alone), _START_S, "a lease")
+        yield alone
+    finally:
+        fleet.kill()
+
+
+@pytest.fixture
+def wires(node: Node) -> Iterator[Wires]:
+    """Connections of one test to the module's node, which neither dies nor logs a traceback of what they send."""
+    before = _tracebacks(node)
+    opened = Wires(node)
+    try:
+        yield opened
+        opened.sync()
+        assert node.process.running
+        assert _tracebacks(node) == before, node.process.tail()
+    finally:
+        opened.close()
+
+
+def _has_lease(node: Node) -> bool:
+    try:
+        return bool(requests.get(f"{node.url}/health/ready", timeout=2).json()["checks"]["lease"])
+    except requests.RequestException:
+        return False
+
+
+def _tracebacks(node: Node) -> int:
+    return node.process.log.read_text(encoding="utf-8").count("Traceback")

@@ -1,59 +1,17 @@
 """The client that browsers have, Socket.IO's own in JavaScript, works without a line of ours in it."""
 
-import json
-import queue
-import shutil
-import subprocess
-import sysconfig
-import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.integration.sending import push
-from tests.parts.fleet import Fleet, Node
+from tests.parts.fleet import Fleet
+from tests.parts.vanilla import Vanilla
 
 pytestmark = pytest.mark.services
 
 Name = Callable[[str], str]
-_SCRIPT = Path(__file__).parent / "vanilla.mjs"
-_WAIT_S = 10.0
-
-
-class Vanilla:
-    """One run of vanilla.mjs, step by step."""
-
-    def __init__(self, what: str, node: Node, auth: Any, *more: str) -> None:
-        program = shutil.which("node") or str(Path(sysconfig.get_path("scripts")) / "node")
-        argv = [program, str(_SCRIPT), what, node.url, json.dumps(auth), *more]
-        self._process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
-        self._steps: queue.Queue[dict[str, Any]] = queue.Queue()
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def step(self, name: str) -> Any:
-        """Wait for the next step, which must have this name; gives its data."""
-        step = self._steps.get(timeout=_WAIT_S)
-        assert step["step"] == name, step
-        return step["data"]
-
-    def until_ended(self) -> int:
-        """Wait for the end; gives the exit code."""
-        return self._process.wait(_WAIT_S)
-
-    def close(self) -> None:
-        """End it, however far it is."""
-        self._process.kill()
-        self._process.wait(_WAIT_S)
-        self._reader.join(_WAIT_S)
-
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        with self._process.stdout as lines:
-            for line in lines:
-                self._steps.put(json.loads(line))
 
 
 @pytest.fixture
@@ -125,11 +83,11 @@ def test_it_comes_back_by_itself_after_its_node_was_drained(
         node.process.terminate()
         assert run.step("disconnect") == "transport close"
         node.process.start()
-        while (step := run._steps.get(timeout=_WAIT_S))["step"] == "connect_error":
-            assert step["data"]["again"], "it tries again while the node is away"
-        assert step["step"] == "ready"
-        assert step["data"]["key"] == first["key"]
-        assert step["data"]["session"] != first["session"]
+        while (step := run.next_step())[0] == "connect_error":
+            assert step[1]["again"], "it tries again while the node is away"
+        assert step[0] == "ready"
+        assert step[1]["key"] == first["key"]
+        assert step[1]["session"] != first["session"]
         assert run.step("disconnect") == "io client disconnect"
     finally:
         node.process.terminate()

@@ -1,6 +1,6 @@
 """One message to the sessions of its keys: each once, with an outcome for each key."""
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -11,28 +11,39 @@ from hypothesis import strategies as st
 from cloud_node.delivery import Deliverer, Delivery
 from cloud_node.hub import Hub, Session
 from cloud_node.identity import Identity
+from cloud_node.wire.recipients import Recipients
 from proto.message import KeyOutcome, Message, Outcome
 
 _NOW_MS = 1_000
 _MESSAGE = Message(9, b'{"a":1}')
 
 
+@dataclass(eq=False)
+class _Connection:
+    """Stands in for the wire's; the sender knows it by its session's sid."""
+
+    sid: str
+    closed: bool = False
+
+
 class _Sender:
-    """Takes events for all sessions but those in *slow*, which it closes as the transport does."""
+    """Takes events for all connections but those in *slow*, whose sessions it ends as the transport does."""
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self.slow: set[Session] = set()
         self.got: list[tuple[str, dict[str, Any]]] = []
 
-    def emit(self, sessions: Sequence[Session], event: str, data: object) -> int:
+    def emit(self, recipients: Recipients, event: str, data: object) -> int:
         assert event == "push"
+        slow = {session.connection for session in self.slow}
         taken = 0
-        for session in sessions:
-            if session in self.slow:
-                self._hub.remove(session.sid)
+        for connection in recipients.connections:
+            assert isinstance(connection, _Connection)
+            if connection in slow:
+                self._hub.remove(connection.sid)
                 continue
-            self.got.append((session.sid, orjson.loads(orjson.dumps(data))))
+            self.got.append((connection.sid, orjson.loads(orjson.dumps(data))))
             taken += 1
         return taken
 
@@ -45,7 +56,7 @@ class _World:
         self._deliverer = Deliverer(self.hub, self.sender, lambda: _NOW_MS, {"probe:n": self.probed.append})
 
     def add(self, sid: str, *rooms: str, key: str = "alice", accepts: frozenset[int] | None = None) -> Session:
-        return self.hub.add(sid, Identity(key, None, rooms, accepts))
+        return self.hub.add(sid, Identity(key, None, rooms, accepts), _Connection(sid))
 
     def deliver(self, *keys: str, push_id: str = "01J0", expires_ms: int = 0) -> dict[str, KeyOutcome]:
         return self._deliverer.deliver(Delivery(keys, _MESSAGE, push_id, expires_ms))

@@ -101,3 +101,70 @@ def test_a_session_takes_the_ops_that_it_lists_or_all() -> None:
     assert Session("1", Identity("a"), None).takes(9)
     assert Session("1", Identity("a"), frozenset({9})).takes(9)
     assert not Session("1", Identity("a"), frozenset()).takes(9)
+
+
+class _Connection:
+    """Stands in for the wire's; the hub does not look into it."""
+
+
+def _hub(*accepts: frozenset[int] | None) -> tuple[Hub, list[Session]]:
+    hub = Hub(lambda _key, _count: None)
+    return hub, [hub.add(f"s{each}", Identity("alice", accepts=ops), _Connection()) for each, ops in enumerate(accepts)]
+
+
+def _takers(hub: Hub, op: int) -> list[object]:
+    takers = hub.takers("alice", op)
+    assert takers is not None
+    return list(takers.connections)
+
+
+def test_takers_of_a_key_that_nobody_holds_are_none() -> None:
+    hub, (session,) = _hub(None)
+    assert hub.takers("bob", 9) is None
+    hub.remove(session.sid)
+    assert hub.takers("alice", 9) is None
+
+
+def test_takers_are_the_connections_of_those_that_accept_the_op_oldest_first() -> None:
+    hub, sessions = _hub(None, frozenset({1}), frozenset({9, 1}), frozenset())
+    assert _takers(hub, 9) == [sessions[0].connection, sessions[2].connection]
+    assert _takers(hub, 1) == [session.connection for session in sessions[:3]]
+    assert _takers(hub, 5) == [sessions[0].connection]
+
+
+def test_takers_are_the_same_list_until_something_changes_so_that_what_is_emitted_to_them_can_be_joined() -> None:
+    hub, _ = _hub(None, None)
+    first = hub.takers("alice", 9)
+    assert hub.takers("alice", 9) is first
+    assert hub.takers("alice", 7) is first, "nobody filters"
+
+
+def test_takers_follow_every_change() -> None:
+    hub, sessions = _hub(None, None)
+    one, two = (session.connection for session in sessions)
+    assert _takers(hub, 9) == [one, two]
+    hub.accept(sessions[0], frozenset({1}))
+    assert (_takers(hub, 9), {*_takers(hub, 1)}) == ([two], {one, two})
+    hub.accept(sessions[0], None)
+    assert {*_takers(hub, 9)} == {one, two}
+    third = hub.add("s3", Identity("alice"), _Connection())
+    assert {*_takers(hub, 9)} == {one, two, third.connection}
+    hub.detach(sessions[1], "alice")
+    assert _takers(hub, 9) == [one, third.connection]
+    hub.accept(sessions[0], frozenset())
+    hub.remove(sessions[0].sid)
+    assert hub.takers("alice", 9) is hub.takers("alice", 8), "who filtered has gone"
+
+
+def test_a_session_that_has_ended_may_still_say_what_it_accepts() -> None:
+    hub, (session,) = _hub(None)
+    hub.remove(session.sid)
+    hub.accept(session, frozenset({1}))
+    assert hub.takers("alice", 1) is None
+
+
+def test_lists_of_takers_are_kept_for_few_ops() -> None:
+    hub, _ = _hub(frozenset(range(100)), None)
+    for op in range(100):
+        assert len(_takers(hub, op)) == 2
+    assert len(hub._by_key["alice"]._by_op) <= 8
