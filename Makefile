@@ -1,6 +1,9 @@
-# `make help` lists the targets.  PYTHON names the interpreter that makes .venv; NODES the cloud nodes of `make run`.
+# `make help` lists the targets.  PYTHON names the interpreter that makes .venv; NODES the cloud nodes of `make run`;
+# ROUNDS the rounds of a bench.
 PYTHON ?= python3
 export NODES ?= 2
+ROUNDS ?= 3
+SECONDS ?= 600
 
 SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
@@ -14,7 +17,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR):$(CURDIR)/clients/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run venv venv-dev page test test-fast provision verify verify-proto bench-latency docs-configuration docs-examples proto lock clean
+.PHONY: help run venv venv-dev page test test-fast provision verify verify-proto bench-latency bench-fanout bench-connect bench-node fuzz-wire docs-configuration docs-examples proto lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -40,6 +43,19 @@ verify: venv-dev verify-proto page ## format, lint, types, import contracts, gen
 
 bench-latency: venv-dev ## REST call to browser callback, side by side with peers
 	@python -m bench.latency
+
+bench-fanout: venv-dev bench-node ## deliveries a second and their latency, side by side with peers (ROUNDS=3)
+	@python -m bench.fanout --rounds $(ROUNDS) $(if $(PICTURE),--picture $(PICTURE))
+
+bench-connect: venv-dev bench-node ## sessions: connects a second, memory, 20,000 at once (QUICK=1: without the long ones)
+	@python -m bench.connect --rounds $(ROUNDS) $(if $(QUICK),--quick)
+
+fuzz-wire: venv-dev ## random and mutated bytes at what reads strangers' bytes, in process and on a running node (SECONDS=600)
+	@python -m tests.fuzz.frames $(SECONDS)
+	@python -m tests.fuzz.node $(SECONDS)
+
+bench-node:
+	@command -v node >/dev/null || $(MAKE) $(VENV)/.node
 
 docs-configuration: venv-dev ## write docs/configuration.md from the settings classes
 	python -m docs.make_configuration
@@ -97,5 +113,5 @@ $(VENV)/.node: requirements/node.lock | $(BIN)/python
 	@touch $@
 
 clean: ## remove all that make made; data in .cloudpush stays
-	rm -rf $(VENV) *.egg-info build dist app/static tests/artifacts bench/results
+	rm -rf $(VENV) *.egg-info build dist app/static tests/artifacts bench/results bench/peers/node_socketio/node_modules
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -13,6 +13,21 @@ _RESULTS = Path(__file__).with_name("results")
 _VERSIONS = ("celery", "kombu", "flask", "granian", "gunicorn", "grpcio", "eventlet", "python-socketio", "redis")
 
 
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """What a ratio should be, at least or at most."""
+
+    at_least: float | None = None
+    at_most: float | None = None
+
+    def __str__(self) -> str:
+        return f"≥ {self.at_least:g}" if self.at_least is not None else f"≤ {self.at_most:g}"
+
+    def met(self, ratio: float) -> bool:
+        """Whether *ratio* is what it should be."""
+        return (self.at_least is None or ratio >= self.at_least) and (self.at_most is None or ratio <= self.at_most)
+
+
 @dataclass
 class Report:
     """Collects one value a round for each (peer, figure)."""
@@ -20,10 +35,22 @@ class Report:
     name: str
     values: dict[tuple[str, str, str], list[float]] = field(default_factory=dict)
     ratios: dict[str, float] = field(default_factory=dict)
+    aims: Mapping[str, "Aim"] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)  # of what importlib.metadata does not know
+    flaws: list[str] = field(default_factory=list)  # rounds whose values were not taken, and why
 
     def add(self, peer: str, figure: str, unit: str, value: float) -> None:
         """Take the value of one round."""
         self.values.setdefault((peer, figure, unit), []).append(value)
+
+    def flaw(self, peer: str, figure: str, what: str) -> None:
+        """Say that a round failed; the caller does not add its value."""
+        self.flaws.append(f"{peer}, {figure}: {what}")
+        print(f"  failed: {self.flaws[-1]}", flush=True)
+
+    def has(self, peer: str, figure: str) -> bool:
+        """Whether any round gave a value."""
+        return any((its, fig) == (peer, figure) for its, fig, _ in self.values)
 
     def median(self, peer: str, figure: str) -> float:
         """Give the median over the rounds."""
@@ -31,6 +58,8 @@ class Report:
 
     def finish(self, **more: Any) -> None:
         """Print the table and write bench/results/NAME.json."""
+        peers = list(dict.fromkeys(peer for peer, _, _ in self.values))
+        ordered = sorted(self.values.items(), key=lambda it: peers.index(it[0][0]))
         rows = [
             {
                 "peer": peer,
@@ -40,12 +69,16 @@ class Report:
                 "min": round(min(values), 3),
                 "max": round(max(values), 3),
             }
-            for (peer, figure, unit), values in self.values.items()
+            for (peer, figure, unit), values in ordered
         ]
-        _print(rows, self.ratios)
+        _print(rows, self.ratios, self.aims)
+        for flaw in self.flaws:
+            print(f"failed: {flaw}")
         _RESULTS.mkdir(exist_ok=True)
         target = _RESULTS / f"{self.name}.json"
-        body = {"versions": _versions(), "rows": rows, "ratios": self.ratios, **more}
+        body = {"versions": _versions() | self.versions, "rows": rows, "ratios": self.ratios, **more}
+        if self.flaws:
+            body["failed"] = self.flaws
         target.write_text(json.dumps(body, indent=1) + "\n", encoding="utf-8")
         print(f"written to {target.relative_to(Path.cwd()) if target.is_relative_to(Path.cwd()) else target}")
 
@@ -63,13 +96,15 @@ def cpu_seconds(pid: int) -> float:
     return ticks / 100
 
 
-def _print(rows: Sequence[Mapping[str, Any]], ratios: Mapping[str, float]) -> None:
-    print(f"\n{'peer':<16} {'figure':<26} {'median':>10} {'min':>10} {'max':>10}  unit")
+def _print(rows: Sequence[Mapping[str, Any]], ratios: Mapping[str, float], aims: Mapping[str, Aim]) -> None:
+    print(f"\n{'peer':<16} {'figure':<34} {'median':>10} {'min':>10} {'max':>10}  unit")
     for row in rows:
-        print("{peer:<16} {figure:<26} {median:>10} {min:>10} {max:>10}  {unit}".format(**row))
+        print("{peer:<16} {figure:<34} {median:>10} {min:>10} {max:>10}  {unit}".format(**row))
     print()
     for name, ratio in ratios.items():
-        print(f"{name:<44} {ratio:.2f}")
+        aim = aims.get(name)
+        judged = "" if aim is None else f"   aim {aim}{'' if aim.met(ratio) else ', not reached'}"
+        print(f"{name:<44} {ratio:.2f}{judged}")
 
 
 def _versions() -> dict[str, str]:

@@ -1,0 +1,1 @@
+"""Facts about the programs and numbers of bench/."""
