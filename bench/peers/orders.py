@@ -39,11 +39,11 @@ class Orders:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._late: list[float] = []
+        self._watches = False
 
     def listen(self, port: int) -> None:
-        """Serve orders and measure the hub, from greenlets of their own."""
+        """Serve orders, from a greenlet of its own."""
         eventlet.spawn(eventlet.serve, eventlet.listen(("127.0.0.1", port)), self._serve)
-        eventlet.spawn(self._watch)
 
     def _serve(self, connection: Any, _address: object) -> None:
         with connection, connection.makefile("rwb") as lines:
@@ -81,6 +81,9 @@ class Orders:
             eventlet.sleep(0)
 
     def _lag(self) -> dict[str, float]:
+        if not self._watches:  # not before: a clock that ticks is CPU time which the plain loop does not spend
+            self._watches = True
+            eventlet.spawn(self._watch)
         late, self._late = self._late or [0.0], []
         return {"p50_ms": percentile(late, 50), "p99_ms": percentile(late, 99), "max_ms": max(late)}
 

@@ -29,12 +29,17 @@ function body(n, key) {
 }
 
 let late = [];
-let due = performance.now() + TICK_MS;
-setInterval(() => {
-  const now = performance.now();
-  if (late.length < 1_000_000) late.push(Math.max(0, now - due));
-  due = now + TICK_MS;
-}, TICK_MS);
+let watches = false;
+
+function watch() {
+  watches = true;
+  let due = performance.now() + TICK_MS;
+  setInterval(() => {
+    const now = performance.now();
+    if (late.length < 1_000_000) late.push(Math.max(0, now - due));
+    due = now + TICK_MS;
+  }, TICK_MS);
+}
 
 const orders = {
   async burst({ count, at_once }) {
@@ -58,6 +63,7 @@ const orders = {
     }
   },
   async lag() {
+    if (!watches) watch(); // not before: a clock that ticks is CPU time which the plain loop does not spend
     const sorted = (late.length ? late : [0]).sort((a, b) => a - b);
     late = [];
     const at = (percent) => sorted[Math.min(sorted.length - 1, Math.floor((sorted.length * percent) / 100))];
