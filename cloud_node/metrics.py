@@ -25,7 +25,7 @@ STREAMS = Gauge("cloudpush_node_streams", "Batch streams that are open.", regist
 BRIDGE_WAITING = Gauge("cloudpush_node_bridge_waiting", "Calls that wait for the hub.", registry=REGISTRY)
 HUB_LAG_SECONDS = Histogram(
     "cloudpush_node_hub_lag_seconds",
-    "How late the hub's clock tick was, ten times a second.",
+    "How late the hub's clock tick was, four times a second.",
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1),
     registry=REGISTRY,
 )
