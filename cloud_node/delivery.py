@@ -4,8 +4,7 @@ Runs on the hub's thread.  Refuses to know how bytes reach a socket (wire/transp
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import orjson
 
@@ -26,8 +25,7 @@ class Sender(Protocol):
         """Hand one event to all; gives how many took it.  The others were closed: they were too slow."""
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(NamedTuple):
     """A request to deliver; *push_id* "" and *expires_ms* 0 switch off what needs them."""
 
     keys: tuple[str, ...]
