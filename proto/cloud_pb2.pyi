@@ -16,6 +16,7 @@ class Outcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     OUTCOME_EXPIRED: _ClassVar[Outcome]
     OUTCOME_SLOW: _ClassVar[Outcome]
     OUTCOME_DUPLICATE: _ClassVar[Outcome]
+    OUTCOME_QUEUED: _ClassVar[Outcome]
 
 class BatchEnd(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -30,6 +31,7 @@ OUTCOME_FILTERED: Outcome
 OUTCOME_EXPIRED: Outcome
 OUTCOME_SLOW: Outcome
 OUTCOME_DUPLICATE: Outcome
+OUTCOME_QUEUED: Outcome
 BATCH_DONE: BatchEnd
 BATCH_BUSY: BatchEnd
 BATCH_LATE: BatchEnd
@@ -51,19 +53,31 @@ class Proto(_message.Message):
     body: bytes
     def __init__(self, ver: _Optional[int] = ..., op: _Optional[int] = ..., seq: _Optional[int] = ..., body: _Optional[bytes] = ...) -> None: ...
 
+class Place(_message.Message):
+    __slots__ = ("epoch", "offset")
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    epoch: str
+    offset: int
+    def __init__(self, epoch: _Optional[str] = ..., offset: _Optional[int] = ...) -> None: ...
+
 class PushMsgReq(_message.Message):
-    __slots__ = ("keys", "proto", "protoOp", "push_id", "expires_ms")
+    __slots__ = ("keys", "proto", "protoOp", "push_id", "expires_ms", "places", "recorded")
     KEYS_FIELD_NUMBER: _ClassVar[int]
     PROTO_FIELD_NUMBER: _ClassVar[int]
     PROTOOP_FIELD_NUMBER: _ClassVar[int]
     PUSH_ID_FIELD_NUMBER: _ClassVar[int]
     EXPIRES_MS_FIELD_NUMBER: _ClassVar[int]
+    PLACES_FIELD_NUMBER: _ClassVar[int]
+    RECORDED_FIELD_NUMBER: _ClassVar[int]
     keys: _containers.RepeatedScalarFieldContainer[str]
     proto: Proto
     protoOp: int
     push_id: str
     expires_ms: int
-    def __init__(self, keys: _Optional[_Iterable[str]] = ..., proto: _Optional[_Union[Proto, _Mapping]] = ..., protoOp: _Optional[int] = ..., push_id: _Optional[str] = ..., expires_ms: _Optional[int] = ...) -> None: ...
+    places: _containers.RepeatedCompositeFieldContainer[Place]
+    recorded: bool
+    def __init__(self, keys: _Optional[_Iterable[str]] = ..., proto: _Optional[_Union[Proto, _Mapping]] = ..., protoOp: _Optional[int] = ..., push_id: _Optional[str] = ..., expires_ms: _Optional[int] = ..., places: _Optional[_Iterable[_Union[Place, _Mapping]]] = ..., recorded: _Optional[bool] = ...) -> None: ...
 
 class PushMsgReply(_message.Message):
     __slots__ = ("outcomes", "sessions", "error")

@@ -13,6 +13,7 @@ from proto import cloud_pb2
 from proto.queues import Priority
 
 RAW_OP = 9
+_SELDOM = ("durable", "not_before_ms", "recorded", "request_id", "claim")  # in a payload only where they say something
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
@@ -25,17 +26,20 @@ class Outcome(IntEnum):
     EXPIRED = 4
     SLOW = 5
     DUPLICATE = 6
+    QUEUED = 7
 
 
 class Fate(StrEnum):
     """How a push ended for one key.  Every push ends with one of these for each of its keys."""
 
     DELIVERED = "delivered"  # handed to at least one session
-    OFFLINE = "offline"  # no session anywhere answers to the key
+    QUEUED = "queued"  # a node hands it over from the inbox, after what its sessions lack before it
+    OFFLINE = "offline"  # no session anywhere answers to the key; a durable push waits in its inbox
     FILTERED = "filtered"  # sessions exist, none accepts the op
     EXPIRED = "expired"  # its ttl_s ran out first
     SLOW = "slow"  # its sessions were too far behind and were closed
     FAILED = "failed"  # given up, and dead-lettered with the reason
+    CANCELLED = "cancelled"  # somebody took it back in time
 
 
 class Message(NamedTuple):  # as cheap as a frozen type gets: a node makes one for each push
@@ -45,12 +49,23 @@ class Message(NamedTuple):  # as cheap as a frozen type gets: a node makes one f
     body: bytes
 
 
+class Place(NamedTuple):
+    """Where a durable message stands in its key's inbox.  Offsets are contiguous within an epoch."""
+
+    epoch: str
+    offset: int
+
+
 @dataclass(frozen=True, slots=True)
 class Push:
     """One accepted call: one message, addressed to keys.
 
     Times are Unix milliseconds; ``expires_ms`` 0 means never.  ``attempt`` counts dispatches that ended in a
     retry; ``done`` then names, for each key left, the nodes that already have the push.
+
+    ``places`` says where in its inbox each key's message is; a *durable* push without them is yet to be appended, when
+    ``not_before_ms`` has come.  ``recorded``: it has a receipt.  ``claim`` names, with a ``request_id``, the one task
+    of the push that may be dispatched (store/requests.py).
     """
 
     push_id: str
@@ -62,6 +77,12 @@ class Push:
     expires_ms: int = 0
     attempt: int = 0
     done: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    durable: bool = False
+    places: Mapping[str, Place] = field(default_factory=dict)
+    not_before_ms: int = 0
+    recorded: bool = False
+    request_id: str | None = None
+    claim: str = ""
 
     def expired(self, now_ms: int) -> bool:
         """Tell whether its time to live is over at *now_ms*."""
@@ -69,7 +90,12 @@ class Push:
 
     def narrowed(self, keys: Sequence[str], done: Mapping[str, tuple[str, ...]]) -> Self:
         """Give the same push for the next attempt, addressed only to *keys*."""
-        return replace(self, keys=tuple(keys), done=dict(done), attempt=self.attempt + 1)
+        return replace(self.only(keys), done=dict(done), attempt=self.attempt + 1)
+
+    def only(self, keys: Sequence[str]) -> Self:
+        """Give the same push, addressed only to *keys*."""
+        places = {key: self.places[key] for key in keys} if self.places else self.places
+        return replace(self, keys=tuple(keys), places=places)
 
     def to_payload(self) -> dict[str, Any]:
         """Give the task's argument: JSON values only."""
@@ -88,6 +114,9 @@ class Push:
         if self.attempt:
             payload["attempt"] = self.attempt
             payload["done"] = {key: list(nodes) for key, nodes in self.done.items()}
+        payload |= {name: value for name in _SELDOM if (value := getattr(self, name))}
+        if self.places:
+            payload["places"] = {key: list(place) for key, place in self.places.items()}
         return payload
 
     @classmethod
@@ -104,11 +133,19 @@ class Push:
                 expires_ms=_integer(payload.get("expires_ms", 0), bits=64),
                 attempt=_integer(payload.get("attempt", 0), bits=32),
                 done={key: _texts(nodes) for key, nodes in payload.get("done", {}).items()},
+                durable=bool(payload.get("durable", False)),
+                places={key: _place(place) for key, place in payload.get("places", {}).items()},
+                not_before_ms=_integer(payload.get("not_before_ms", 0), bits=64),
+                recorded=bool(payload.get("recorded", False)),
+                request_id=None if payload.get("request_id") is None else _text(payload["request_id"]),
+                claim=_text(payload.get("claim", "")),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"malformed push payload: {error!r}") from error
         if not push.keys:
             raise ValueError("malformed push payload: no keys")
+        if push.places and not all(key in push.places for key in push.keys):
+            raise ValueError("malformed push payload: a key without its place")
         return push
 
     def to_request(self, keys: Sequence[str]) -> cloud_pb2.PushMsgReq:
@@ -119,6 +156,10 @@ class Push:
             protoOp=self.message.op,
             push_id=self.push_id,
             expires_ms=self.expires_ms,
+            places=[cloud_pb2.Place(epoch=epoch, offset=offset) for epoch, offset in (self.places[key] for key in keys)]
+            if self.places
+            else (),
+            recorded=self.recorded,
         )
 
 
@@ -177,6 +218,11 @@ def _texts(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list | tuple):  # a bare text would pass for a list of its letters
         raise TypeError(f"a list expected, not {type(value).__name__}")
     return tuple(_text(item) for item in value)
+
+
+def _place(value: Any) -> Place:
+    epoch, offset = value
+    return Place(_text(epoch), _integer(offset, bits=64))
 
 
 def _integer(value: Any, *, bits: int) -> int:

@@ -1,7 +1,8 @@
 """One way to open the store, and one way in which it fails.
 
 A call that Redis does not answer within ``store_timeout_s`` raises :class:`StoreUnavailable`; a connection that the
-server closed while idle (a restart, say) is opened again once, silently.
+server closed while idle (a restart, say) is opened again, silently.  A call is never sent twice: one whose answer was
+lost may have been done, and only its caller knows whether it may be repeated.
 """
 
 import re
@@ -37,7 +38,7 @@ def connect(settings: StoreSettings) -> redis.Redis:
         socket_timeout=settings.store_timeout_s,
         socket_connect_timeout=settings.store_timeout_s,
         health_check_interval=0,
-        retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
+        retry=Retry(NoBackoff(), 0),  # the pool by itself notices connections that were closed while idle
     )
 
 

@@ -23,4 +23,14 @@ class StoreSettings(BaseSettings):
         description="How long after the store came up empty its silence about a key is not believed: nodes are still "
         "registering. Longer than a node's lease renewal.",
     )
+    inbox_max_messages: int = Field(
+        default=1_000,
+        ge=1,
+        description="Durable messages kept for one key; the oldest make room, and sessions are told.",
+    )
+    inbox_max_messages_all: int = Field(default=200, ge=1, description="The same for the key `all`.")
+    inbox_max_bytes: int = Field(default=4_194_304, ge=65_536, description="Bytes of messages kept for one key.")
+    receipt_ttl_s: int = Field(
+        default=86_400, ge=60, description="How long a receipt is kept after its push has expired."
+    )
     store_namespace: str = Field(default="cloudpush", description="First part of every Redis key of ours.")
