@@ -6,12 +6,14 @@ Runs on the hub's thread.  Refuses to know how bytes reach a socket (wire/transp
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-import orjson
-
+from cloud_node.acks import Acks
+from cloud_node.durable import Durable
+from cloud_node.handing import push_event
 from cloud_node.hub import Hub
 from cloud_node.recent import Recent
 from cloud_node.wire.recipients import Recipient, Recipients
-from proto.message import KeyOutcome, Message, Outcome
+from proto.message import KeyOutcome, Message, Outcome, Place
+from store.inbox import Kept
 
 _TO_ITSELF, _TO_ONE = KeyOutcome(Outcome.DELIVERED), KeyOutcome(Outcome.DELIVERED, 1)
 _NO_SESSION, _FILTERED = KeyOutcome(Outcome.NO_SESSION), KeyOutcome(Outcome.FILTERED)
@@ -21,25 +23,38 @@ _DUPLICATE, _EXPIRED, _SLOW = (KeyOutcome(each) for each in (Outcome.DUPLICATE, 
 class Sender(Protocol):
     """What delivery needs of the transport."""
 
-    def emit(self, recipients: Recipients, event: str, data: object) -> int:
+    def emit(self, recipients: Recipients, event: str, data: object, ack_id: int | None = None) -> int:
         """Hand one event to all; gives how many took it.  The others were closed: they were too slow."""
 
 
 class Delivery(NamedTuple):
-    """A request to deliver; *push_id* "" and *expires_ms* 0 switch off what needs them."""
+    """A request to deliver; *push_id* "" and *expires_ms* 0 switch off what needs them.
+
+    *places*, one for each key, are those of a durable push; *recorded*: it has a receipt.
+    """
 
     keys: tuple[str, ...]
     message: Message
     push_id: str = ""
     expires_ms: int = 0
+    places: tuple[Place, ...] = ()
+    recorded: bool = False
 
 
 class Deliverer:
     """Delivers to the sessions in the hub; *own_keys* are answered by the node itself (its probe)."""
 
     def __init__(
-        self, hub: Hub, sender: Sender, now_ms: Callable[[], int], own_keys: dict[str, Callable[[Message], None]]
+        self,
+        hub: Hub,
+        sender: Sender,
+        durable: Durable,
+        acks: Acks,
+        now_ms: Callable[[], int],
+        own_keys: dict[str, Callable[[Message], None]],
     ) -> None:
+        self._durable = durable
+        self._acks = acks
         self._hub = hub
         self._sender = sender
         self._now_ms = now_ms
@@ -48,6 +63,11 @@ class Deliverer:
 
     def deliver(self, it: Delivery) -> dict[str, KeyOutcome]:
         """Hand the message to every session that answers to one of the keys, each session once."""
+        if it.places:
+            return {
+                key: self._durable.deliver(key, place, Kept(place.offset, it.push_id, it.message, it.expires_ms, 0))
+                for key, place in zip(it.keys, it.places, strict=True)
+            }
         if it.expires_ms and self._now_ms() >= it.expires_ms:
             return dict.fromkeys(it.keys, _EXPIRED)
         if len(it.keys) == 1:
@@ -73,16 +93,23 @@ class Deliverer:
             fresh = Recipients([each for each in takers.connections if each not in reached])
         handed = 0
         if fresh.connections:
-            handed = self._sender.emit(fresh, "push", _event(it, key))
+            handed = self._emit(it, key, fresh)
             if not handed:
                 return _SLOW
         if reached is not None:
             reached.update(fresh.connections)
-        if it.push_id:
-            self._recent.add(it.push_id, key)
+        self._note(it, key, handed + len(takers) - len(fresh))
         return _TO_ONE if handed == 1 else KeyOutcome(Outcome.DELIVERED, handed)
 
+    def _note(self, it: Delivery, key: str, sessions: int) -> None:
+        """Remember that so many *sessions* of the key have it, under this key or another: their answers ack both."""
+        if it.push_id:
+            self._recent.add(it.push_id, key)
+        if it.recorded:
+            self._acks.handed(key, it.push_id, None, sessions)
 
-def _event(it: Delivery, key: str) -> dict[str, object]:
-    # The body was checked when it came in; it is copied into the packet as it is, not parsed and written again.
-    return {"op": it.message.op, "msg": orjson.Fragment(it.message.body), "key": key, "push_id": it.push_id}
+    def _emit(self, it: Delivery, key: str, takers: Recipients) -> int:
+        event = push_event(it.message, key, it.push_id)
+        if not it.recorded:
+            return self._sender.emit(takers, "push", event)
+        return self._sender.emit(takers, "push", event, self._acks.new_id(it.keys, it.push_id, None))

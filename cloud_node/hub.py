@@ -11,6 +11,7 @@ from typing import Any
 from cloud_node.identity import Identity
 from cloud_node.wire.recipients import Recipients
 from proto import keys as key_names
+from proto.message import Place
 
 _OPS_KEPT = 8  # lists of recipients by op, of one key
 
@@ -27,6 +28,7 @@ class Session:
     accepts: frozenset[int] | None
     connection: Any = None
     keys: dict[str, None] = field(default_factory=dict)
+    acked: dict[str, Place] = field(default_factory=dict)  # up to where durable messages, by key
 
     @property
     def rooms(self) -> list[str]:

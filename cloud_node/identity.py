@@ -7,8 +7,8 @@ listens on loopback only.
 Source of the token's form: RFC 7519 (JWT), RFC 7515 (JWS, HS256).
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import jwt
@@ -16,14 +16,22 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from proto import keys as key_names
 from proto.errors import Refused
+from proto.message import Place
 
 _INT32 = Annotated[int, Field(ge=0, le=2**31 - 1)]
 _MAX_OPS = 256
+_MAX_CURSORS = 200
+_MAX_HISTORY = 1000
+_SHOWN = 64
+_SAID = {"extra_forbidden": "unknown field", "model_type": "must be an object"}  # pydantic would name our classes
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What a session is: *accepts* None means every op; *may_join* None means every room."""
+    """What a session is: *accepts* None means every op; *may_join* None means every room.
+
+    *made_up*: the key is new, nobody knew it before.  *resume*: the places up to which the client has each key.
+    """
 
     key: str
     mid: str | None = None
@@ -31,12 +39,25 @@ class Identity:
     accepts: frozenset[int] | None = None
     platform: str = ""
     may_join: tuple[str, ...] | None = None
+    made_up: bool = False
+    resume: Mapping[str, Place] = field(default_factory=dict)
 
     @property
     def keys(self) -> tuple[str, ...]:
         """Every key that the session answers to from the start, its own first."""
         member = () if self.mid is None else (key_names.mid_key(self.mid),)
         return (self.key, *member, *(key_names.room_key(room) for room in self.rooms), key_names.ALL)
+
+
+class _Cursor(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    epoch: Annotated[str, Field(max_length=32)]
+    offset: Annotated[int, Field(ge=0, lt=2**53)]  # what JavaScript can count
+
+    @property
+    def place(self) -> Place:
+        return Place(self.epoch, self.offset)
 
 
 class _Auth(BaseModel):
@@ -48,14 +69,12 @@ class _Auth(BaseModel):
     accepts: Annotated[list[_INT32], Field(max_length=_MAX_OPS)] | None = None
     platform: Annotated[str, Field(max_length=64)] = ""
     token: Annotated[str, Field(max_length=8192)] | None = None
-    resume: Any = None
+    resume: Annotated[dict[str, _Cursor], Field(max_length=_MAX_CURSORS)] | None = None
 
 
 def identify(auth: object, *, secret: str | None, new_key: Callable[[], str], max_rooms: int) -> Identity:
     """Decide what the session that connects with *auth* is; raises Refused with a code and the field at fault."""
     asked = _parse(auth)
-    if asked.resume is not None:
-        raise Refused("unsupported", "resume: not supported yet", "resume")
     claims = _claims(asked.token, secret) if secret is not None else None
     mid = None if asked.mid is None else str(asked.mid)
     key, mid, may_join = (asked.key, mid, None) if claims is None else _within(claims, asked.key, mid)
@@ -67,6 +86,8 @@ def identify(auth: object, *, secret: str | None, new_key: Callable[[], str], ma
         accepts=None if asked.accepts is None else frozenset(asked.accepts),
         platform=asked.platform,
         may_join=may_join,
+        made_up=key is None,
+        resume={key: cursor.place for key, cursor in (asked.resume or {}).items()},
     )
     _check_names(identity)
     if len(rooms) > max_rooms:
@@ -85,6 +106,35 @@ def check_room(identity: Identity, room: object, field: str = "room") -> str:
     if identity.may_join is not None and not any(_matches(rule, room) for rule in identity.may_join):
         raise Refused("forbidden_room", f"{field}: the token does not name room {room!r}", field)
     return room
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """A client's ``join``: *after* is its cursor, *history* how many messages it begins with if it has none."""
+
+    room: str
+    history: int = 0
+    after: Place | None = None
+
+
+class _Join(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    room: str
+    history: Annotated[int, Field(ge=0, le=_MAX_HISTORY)] = 0
+    after: _Cursor | None = None
+
+
+def check_join(identity: Identity, asked: object) -> Join:
+    """Read what a client's ``join`` asks for, a room's name or an object; raises Refused."""
+    if not isinstance(asked, dict):
+        return Join(check_room(identity, asked))
+    try:
+        join = _Join.model_validate(asked)
+    except ValidationError as error:
+        raise _refusal("invalid_join", error) from None
+    room = check_room(identity, join.room)
+    return Join(room, join.history, None if join.after is None else join.after.place)
 
 
 def check_ops(ops: object) -> frozenset[int] | None:
@@ -107,20 +157,28 @@ def _parse(auth: object) -> _Auth:
     try:
         return _Auth.model_validate(auth)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        field = _path(first["loc"])
-        message = "unknown field" if first["type"] == "extra_forbidden" else first["msg"]
-        raise Refused("invalid_auth", f"{field}: {message}", field) from None
+        raise _refusal("invalid_auth", error) from None
 
 
-def _path(loc: Iterable[int | str]) -> str:
-    """Turn pydantic's location into ``rooms[2]``; parts that name a member of a union are left out."""
-    field = ""
-    for part in loc:
+def _refusal(code: str, error: ValidationError) -> Refused:
+    first = error.errors(include_url=False, include_input=False)[0]
+    field = _path(first["loc"])
+    return Refused(code, f"{field}: {_SAID.get(first['type'], first['msg'])}", field)
+
+
+def _path(loc: Sequence[int | str]) -> str:
+    """Turn pydantic's location into ``rooms[2]`` or ``resume['alice'].offset``.
+
+    Parts that name a member of a union are left out.
+    """
+    field = str(loc[0])
+    for depth, part in enumerate(loc[1:], 1):
         if isinstance(part, int):
             field += f"[{part}]"
-        elif not field:
-            field = part
+        elif loc[0] == "resume" and depth == 1:
+            field += f"[{part[:_SHOWN]!r}]"
+        elif loc[0] in ("resume", "after"):
+            field += f".{part}"
     return field
 
 

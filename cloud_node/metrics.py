@@ -35,6 +35,17 @@ PROBE_AGE_SECONDS = Gauge(
 LEASED = Gauge("cloudpush_node_leased", "1 while this node holds its lease.", registry=REGISTRY)
 DRAINING = Gauge("cloudpush_node_draining", "1 while this node is draining.", registry=REGISTRY)
 
+INBOX_PAGES = Counter("cloudpush_node_inbox_pages", "Pages read from inboxes.", registry=REGISTRY)
+GAPS = Counter(
+    "cloudpush_node_gaps", "Sessions told that they missed messages, by reason.", ["reason"], registry=REGISTRY
+)
+LEDGER_WAITING = Gauge(
+    "cloudpush_node_ledger_waiting", "Notes for receipts and cursors not written yet.", registry=REGISTRY
+)
+LEDGER_LOST = Counter(
+    "cloudpush_node_ledger_lost", "Notes given up: the store was away for too long.", registry=REGISTRY
+)
+
 _BY_OUTCOME = {outcome: OUTCOMES.labels(outcome.name.lower()) for outcome in Outcome}
 
 

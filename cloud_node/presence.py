@@ -57,7 +57,8 @@ class Leases(Protocol):
 class Presence:
     """One node's presence in the store.
 
-    *describe(incarnation)* gives what the node says of itself; it is called on presence's own thread.
+    *describe(incarnation)* gives what the node says of itself.  It and *on_registered* are called on presence's own
+    thread.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Presence:
         *,
         lease_ttl_s: float,
         renew_every_s: float,
+        on_registered: Callable[[], object] = lambda: None,
     ) -> None:
         self._leases = leases
         self._directory = directory
@@ -76,6 +78,7 @@ class Presence:
         self._name = name
         self._lease_ttl_s = lease_ttl_s
         self._renew_every_s = renew_every_s
+        self._on_registered = on_registered
 
         self._noted = Noted()
         self.note = self._noted.note
@@ -174,6 +177,7 @@ class Presence:
         self._leased(info)
         log.info("registered", node=self.node, keys=len(self._noted))
         self._retire_former()
+        self._on_registered()
 
     def _renew(self) -> None:
         if self._leases.run_id() != self._run_id:

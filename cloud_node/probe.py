@@ -25,16 +25,25 @@ log = structlog.get_logger()
 class Probe:
     """One node's probe.  *every_s* apart; stale after three went missing.
 
-    *on_first* is called when the first one has come back.
+    *on_first* is called when the first one has come back.  *now_ms* is the store's time, by which workers see that a
+    probe is over: by a wall clock that is behind, each would be, and the node would seem deaf.
     """
 
     def __init__(
-        self, broker_url: str, address: str, every_s: float, new_id: Callable[[], str], on_first: Callable[[], None]
+        self,
+        broker_url: str,
+        address: str,
+        every_s: float,
+        new_id: Callable[[], str],
+        on_first: Callable[[], None],
+        *,
+        now_ms: Callable[[], int],
     ) -> None:
         self._broker_url = broker_url
         self._every_s = every_s
         self._new_id = new_id
         self._on_first = on_first
+        self._now_ms = now_ms
         self.key = key_names.probe_key(address)
         self._stop = threading.Event()
         self._came_back: float | None = None  # when the last probe that came back was sent, monotonic
@@ -96,7 +105,7 @@ class Probe:
 
     def _send(self, producer: "kombu.Producer") -> None:
         push_id = self._new_id()
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = self._now_ms()
         push = Push(
             push_id=push_id,
             keys=(self.key,),

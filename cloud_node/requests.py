@@ -3,13 +3,14 @@
 Runs on gRPC's thread, so that the hub never parses what a caller sent.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
 
 from cloud_node.delivery import Delivery
 from proto import cloud_pb2
-from proto.message import Message
+from proto.message import Message, Place
 
 MAX_KEYS = 10_000
 
@@ -25,12 +26,22 @@ def from_push(request: cloud_pb2.PushMsgReq) -> Delivery:
         raise Refused("no keys")
     if len(keys) > MAX_KEYS:
         raise Refused(f"more than {MAX_KEYS} keys")
-    return Delivery(keys, _message(request, request.protoOp), request.push_id, request.expires_ms)
+    message = _message(request, request.protoOp)
+    places = _places(request.places, keys) if request.places else ()
+    return Delivery(keys, message, request.push_id, request.expires_ms, places, request.recorded)
 
 
 def to_one_key(request: Any, key: str, op: int = 0) -> Delivery:
     """Read a request of im-cloud's that addresses *key* by its kind; raises Refused."""
     return Delivery((key,), _message(request, op), request.push_id)
+
+
+def _places(places: Sequence[cloud_pb2.Place], keys: Sequence[str]) -> tuple[Place, ...]:
+    if len(places) != len(keys):
+        raise Refused(f"{len(places)} places for {len(keys)} keys")
+    if any(place.offset < 1 for place in places):
+        raise Refused("a place whose offset is not positive")
+    return tuple(Place(place.epoch, place.offset) for place in places)
 
 
 def _message(request: Any, op: int) -> Message:

@@ -11,30 +11,33 @@ the lease ends and the process exits 0.  A second signal skips the spread.
 import argparse
 import gc
 import os
-import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import eventlet
 import socketio
 import structlog
 from eventlet.event import Event
-from eventlet.hubs import trampoline
 from pydantic import ValidationError
 
 from cloud_node import metrics
+from cloud_node.acks import Acks
 from cloud_node.bridge import Bridge
 from cloud_node.delivery import Deliverer
+from cloud_node.durable import Durable
 from cloud_node.gateway import Gateway, origin_check
 from cloud_node.health import Admission, HealthPages
 from cloud_node.hub import Hub
+from cloud_node.inbox_reader import InboxReader
+from cloud_node.ledger import Ledger
 from cloud_node.presence import Presence
 from cloud_node.probe import Probe
 from cloud_node.servicer import CloudServicer, GrpcServer
 from cloud_node.settings import CloudSettings
+from cloud_node.signals import on_stop
 from cloud_node.wire import json as wire_json
 from cloud_node.wire.door import Door
 from cloud_node.wire.engine import Engine
@@ -45,8 +48,12 @@ from cloud_node.wire.seam import EngineServer, HttpServer, SocketServer, wheneve
 from cloud_node.wire.transport import Transport
 from proto import log as logs
 from proto.message import new_push_id
+from store.clock import StoreClock
 from store.connection import connect
+from store.cursors import Cursors
 from store.directory import RedisDirectory
+from store.inbox import Inbox
+from store.receipts import Receipts
 from store.registry import NodeInfo, Registry
 from store.settings import StoreSettings
 
@@ -70,7 +77,13 @@ class Node:
         self._stop_asked = Event()
         self._hurry = False
         client = connect(store_settings)
-        registry = Registry(client, store_settings)
+        clock = StoreClock()
+        inbox, cursors = Inbox(client, store_settings, clock), Cursors(store_settings)
+        self.ledger = Ledger(
+            client, Receipts(client, store_settings, clock), cursors, inbox, clock.now_ms, writer=self._boot
+        )
+        acks = Acks(self.ledger)
+        registry = Registry(client, store_settings, clock)
         self.presence = Presence(
             registry,
             RedisDirectory(client, store_settings, registry),
@@ -78,6 +91,7 @@ class Node:
             self._incarnation,
             lease_ttl_s=settings.lease_ttl_s,
             renew_every_s=settings.renew_every_s,
+            on_registered=lambda: self.bridge.post(self.durable.check_all),  # while it had no lease nobody sent here
         )
         self.hub = Hub(self.presence.note)
         self.probe = Probe(
@@ -86,6 +100,7 @@ class Node:
             settings.probe_every_s,
             _new_id,
             lambda: self.presence.renew_soon(0),
+            now_ms=clock.now_ms,
         )
         sio = SocketServer(
             async_mode="eventlet",
@@ -108,6 +123,12 @@ class Node:
         sio.eio.requests = Requests(self.engine, sio.eio)
         self.transport = Transport(sio, self.engine)
         self.bridge = Bridge(settings.bridge_capacity, self.transport)
+        self.durable = Durable(
+            self.hub, self.transport, acks, clock.now_ms, self._later, tail_bytes=settings.inbox_tail_bytes
+        )
+        self.reader = self.durable.reader = InboxReader(
+            client, inbox, cursors, self.bridge.post, self.durable.take_positions
+        )
         self.gateway = Gateway(
             sio,
             self.hub,
@@ -116,8 +137,11 @@ class Node:
             settings,
             self.bridge.post,
             lambda: f"anon-{os.urandom(8).hex()}",
+            self.durable,
         )
-        self.deliverer = Deliverer(self.hub, self.transport, _now_ms, {self.probe.key: self.probe.arrived})
+        self.deliverer = Deliverer(
+            self.hub, self.transport, self.durable, acks, clock.now_ms, {self.probe.key: self.probe.arrived}
+        )
         self.grpc = GrpcServer(
             CloudServicer(self.bridge, self.deliverer, self.hub.rooms, self.gateway.end_sessions),
             settings.listen_grpc,
@@ -133,10 +157,11 @@ class Node:
             self._settings.listen_socketio, family=self._settings.address_family, backlog=_BACKLOG
         )
         listener.setblocking(False)
-        self._listen_to_signals()
+        on_stop(self._told_to_stop)
         self.engine.start(whenever_ready)
         eventlet.spawn(self.bridge.serve)
         eventlet.spawn(self._tick)
+        eventlet.spawn(self._check_inboxes)
         door = Door(
             listener,
             self.engine,
@@ -148,6 +173,8 @@ class Node:
         self.grpc.start()
         self.presence.note(self.probe.key, 1)
         self.presence.start()
+        self.reader.start()
+        self.ledger.start()
         self.probe.start()
         self.grpc.serving(True)
         gc.collect()
@@ -182,28 +209,16 @@ class Node:
         done = self.grpc.stop(_GRPC_GRACE_S)
         while not done.is_set():
             eventlet.sleep(0.02)
+        self.reader.stop()
+        self.ledger.stop()
         self.presence.stop()
         log.info("drained", sessions=len(self.hub))
 
-    def _listen_to_signals(self) -> None:
-        """Have signals wake the hub: a handler alone would run only when the hub happens to return to Python."""
-        read, write = os.pipe()
-        os.set_blocking(read, False)
-        os.set_blocking(write, False)
-        signal.set_wakeup_fd(write)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: None)
-
-        def watch() -> None:
-            while True:
-                trampoline(read, read=True)
-                os.read(read, 64)
-                if self._stop_asked.ready():
-                    self._hurry = True
-                else:
-                    self._stop_asked.send(True)
-
-        eventlet.spawn(watch)
+    def _told_to_stop(self) -> None:
+        if self._stop_asked.ready():
+            self._hurry = True
+        else:
+            self._stop_asked.send(True)
 
     def _tick(self) -> None:
         """Measure how late the hub is, four times a second."""
@@ -212,6 +227,15 @@ class Node:
             eventlet.sleep(_LAG_EVERY_S)
             metrics.HUB_LAG_SECONDS.observe(max(0.0, time.monotonic() - due))
             metrics.BRIDGE_WAITING.set(len(self.bridge))
+
+    def _check_inboxes(self) -> None:
+        """Find, now and then, what workers did not get through to this node."""
+        while True:
+            eventlet.sleep(self._settings.inbox_check_s)
+            self.durable.check_all()
+
+    def _later(self, delay_s: float, run: Callable[[], object]) -> None:
+        eventlet.spawn_after(delay_s, self.bridge.post, run)
 
     def _incarnation(self, generation: int) -> str:
         return f"{self._settings.grpc_address}#{self._boot}" + (f".{generation}" if generation else "")

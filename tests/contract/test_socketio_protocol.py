@@ -120,7 +120,8 @@ def test_an_event_with_an_id_has_exactly_one_ack_and_without_one_none(wires: Wir
     session.send('42["nosuch"]', '421["nosuch"]', '42["join","a"]', '422["nosuch"]', '420["join","b"]')
     answers = [session.receive() for _ in range(3)]
     assert [answer.split("[")[0] for answer in answers] == ["431", "432", "430"]
-    assert json.loads(answers[2][3:]) == [{"rooms": ["a", "b"]}]
+    (answer,) = json.loads(answers[2][3:])
+    assert answer["rooms"] == ["a", "b"]
     session.ask()
 
 
@@ -138,7 +139,7 @@ def test_an_event_may_name_the_main_namespace(wires: Wires) -> None:
 def test_json_may_have_spaces_and_escapes(wires: Wires) -> None:
     session = wires.session()
     session.send('421[ "j\\u006fin" ,\n"\\u4f60\\ud83c\\udf89" ]')
-    assert json.loads(session.receive()[3:]) == [{"rooms": ["你🎉"]}]
+    assert json.loads(session.receive()[3:])[0]["rooms"] == ["你🎉"]
 
 
 _MALFORMED = [

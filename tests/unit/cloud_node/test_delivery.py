@@ -8,11 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cloud_node.acks import Acks
 from cloud_node.delivery import Deliverer, Delivery
+from cloud_node.durable import Durable
 from cloud_node.hub import Hub, Session
 from cloud_node.identity import Identity
 from cloud_node.wire.recipients import Recipients
-from proto.message import KeyOutcome, Message, Outcome
+from proto.message import KeyOutcome, Message, Outcome, Place
+from store.inbox import Position
+from tests.fakes.noting_ledger import NotingLedger
 
 _NOW_MS = 1_000
 _MESSAGE = Message(9, b'{"a":1}')
@@ -33,9 +37,15 @@ class _Sender:
         self._hub = hub
         self.slow: set[Session] = set()
         self.got: list[tuple[str, dict[str, Any]]] = []
+        self.ack_ids: list[int | None] = []
 
-    def emit(self, recipients: Recipients, event: str, data: object) -> int:
+    def backlog(self, session: Session) -> int:
+        del session
+        return 0
+
+    def emit(self, recipients: Recipients, event: str, data: object, ack_id: int | None = None) -> int:
         assert event == "push"
+        self.ack_ids.append(ack_id)
         slow = {session.connection for session in self.slow}
         taken = 0
         for connection in recipients.connections:
@@ -53,13 +63,25 @@ class _World:
         self.hub = Hub(lambda _key, _count: None)
         self.sender = _Sender(self.hub)
         self.probed: list[Message] = []
-        self._deliverer = Deliverer(self.hub, self.sender, lambda: _NOW_MS, {"probe:n": self.probed.append})
+        self.ledger = NotingLedger()
+        acks = Acks(self.ledger)
+        self.durable = Durable(self.hub, self.sender, acks, lambda: _NOW_MS, lambda *_: None, tail_bytes=1000)
+        self.acks = acks
+        own_keys = {"probe:n": self.probed.append}
+        self._deliverer = Deliverer(self.hub, self.sender, self.durable, acks, lambda: _NOW_MS, own_keys)
 
     def add(self, sid: str, *rooms: str, key: str = "alice", accepts: frozenset[int] | None = None) -> Session:
         return self.hub.add(sid, Identity(key, None, rooms, accepts), _Connection(sid))
 
-    def deliver(self, *keys: str, push_id: str = "01J0", expires_ms: int = 0) -> dict[str, KeyOutcome]:
-        return self._deliverer.deliver(Delivery(keys, _MESSAGE, push_id, expires_ms))
+    def deliver(
+        self,
+        *keys: str,
+        push_id: str = "01J0",
+        expires_ms: int = 0,
+        places: tuple[Place, ...] = (),
+        recorded: bool = False,
+    ) -> dict[str, KeyOutcome]:
+        return self._deliverer.deliver(Delivery(keys, _MESSAGE, push_id, expires_ms, places, recorded))
 
     @property
     def sids(self) -> list[str]:
@@ -159,6 +181,79 @@ def test_the_nodes_own_key_is_answered_by_the_node(world: _World) -> None:
     assert world.deliver("probe:n") == {"probe:n": KeyOutcome(Outcome.DELIVERED, 0)}
     assert world.probed == [_MESSAGE]
     assert world.deliver("probe:other") == {"probe:other": KeyOutcome(Outcome.NO_SESSION)}
+
+
+def test_an_ephemeral_push_without_a_receipt_asks_for_no_answer_and_writes_nothing(world: _World) -> None:
+    world.add("1")
+    world.deliver("alice")
+    assert world.sender.ack_ids == [None]
+    assert world.ledger.notes == []
+
+
+def test_a_recorded_push_asks_for_an_answer_and_is_noted_as_handed_over(world: _World) -> None:
+    session = world.add("1")
+    world.add("2")
+    assert world.deliver("alice", recorded=True) == {"alice": KeyOutcome(Outcome.DELIVERED, 2)}
+    assert world.ledger.notes == [("handed", "01J0", "alice", None, 2)]
+    (ack_id,) = world.sender.ack_ids
+    assert ack_id is not None
+    for _ in range(2):
+        world.acks.answered(session, ack_id)
+    assert world.ledger.notes[1:] == [("acked", "01J0", "alice")]
+
+
+def test_a_recorded_push_to_several_keys_of_a_session_is_handed_over_and_acked_under_each(world: _World) -> None:
+    session = world.add("1", "a")
+    world.add("2", "a", key="bob")
+    world.deliver("alice", "room:a", "all", recorded=True)
+    assert world.ledger.notes == [
+        ("handed", "01J0", "alice", None, 1),
+        ("handed", "01J0", "room:a", None, 2),
+        ("handed", "01J0", "all", None, 2),
+    ]
+    first, _ = world.sender.ack_ids
+    assert first is not None
+    world.acks.answered(session, first)
+    assert world.ledger.notes[3:] == [("acked", "01J0", key) for key in ("alice", "room:a", "all")]
+
+
+def test_answers_are_kept_apart_for_so_many_pushes_and_sessions_in_all(world: _World) -> None:
+    sessions = [world.add(str(number)) for number in range(3)]
+    world.acks.most_answers = 4
+    for number in range(3):
+        world.deliver("alice", push_id=f"p{number}", recorded=True)
+    ids = [ack_id for ack_id in world.sender.ack_ids if ack_id is not None]
+    for ack_id in ids:
+        for session in sessions:
+            world.acks.answered(session, ack_id)
+    assert sum(note[0] == "acked" for note in world.ledger.notes) == 9
+    assert len(world.acks._by_id) == 1
+
+
+def test_a_recorded_push_that_nobody_took_is_not_noted(world: _World) -> None:
+    world.sender.slow.add(world.add("1"))
+    world.add("2", key="bob", accepts=frozenset({1}))
+    world.deliver("alice", "bob", "carol", recorded=True)
+    assert world.ledger.notes == []
+
+
+def test_a_push_with_places_is_durable_and_comes_with_them_once_for_each_key(world: _World) -> None:
+    session = world.add("1", "a")
+    world.durable.attach(session, session.keys)
+    for key in ("alice", "room:a"):
+        world.durable._followings[key].look(Position(), world.durable._hands)
+        world.durable._followings[key].begin(session, 0)
+    places = (Place("e", 1), Place("f", 1))
+    assert world.deliver("alice", "room:a", places=places) == {
+        "alice": KeyOutcome(Outcome.DELIVERED, 1),
+        "room:a": KeyOutcome(Outcome.DELIVERED, 1),
+    }
+    event = {"op": 9, "msg": {"a": 1}, "push_id": "01J0", "offset": 1}
+    assert world.sender.got == [
+        ("1", event | {"key": "alice", "epoch": "e"}),
+        ("1", event | {"key": "room:a", "epoch": "f"}),
+    ]
+    assert None not in world.sender.ack_ids
 
 
 _KEYS = st.sampled_from(["alice", "bob", "room:a", "room:b", "all"])

@@ -27,7 +27,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> _Time:
 
 @pytest.fixture
 def probe() -> Probe:
-    return Probe("memory://", "10.0.0.1:9500", 5.0, lambda: "01J0", lambda: None)
+    return Probe("memory://", "10.0.0.1:9500", 5.0, lambda: "01J0", lambda: None, now_ms=lambda: 1)
 
 
 def _sent(at: float) -> Message:
@@ -86,7 +86,7 @@ def test_it_is_stale_after_three_went_missing_and_fresh_with_the_next(probe: Pro
     ids=lambda error: type(error).__name__,
 )
 def test_whatever_the_broker_does_the_next_probe_is_sent(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
-    probe = Probe("memory://", "10.0.0.1:9500", 0.01, lambda: "01J0", lambda: None)
+    probe = Probe("memory://", "10.0.0.1:9500", 0.01, lambda: "01J0", lambda: None, now_ms=lambda: 1)
     faults, sent = [error], threading.Event()
 
     def send(_producer: object) -> None:
@@ -108,7 +108,7 @@ def test_a_probe_is_a_push_task_of_high_priority_that_does_not_outlive_its_use()
         def publish(self, body: Any, **options: Any) -> None:
             published.append((body, options))
 
-    probe = Probe("memory://", "10.0.0.1:9500", 5.0, lambda: "01J0", lambda: None)
+    probe = Probe("memory://", "10.0.0.1:9500", 5.0, lambda: "01J0", lambda: None, now_ms=lambda: 1)
     probe._send(_Producer())
     [(body, options)] = published
     push = Push.from_payload(body[0][0])
@@ -123,7 +123,9 @@ def test_a_probe_is_a_push_task_of_high_priority_that_does_not_outlive_its_use()
 
 def test_only_the_first_one_that_comes_back_is_news(clock: _Time) -> None:
     news: list[str] = []
-    probe = Probe("memory://", "10.0.0.1:9500", 5.0, lambda: "01J0", lambda: news.append("the data path works"))
+    probe = Probe(
+        "memory://", "10.0.0.1:9500", 5.0, lambda: "01J0", lambda: news.append("the data path works"), now_ms=lambda: 1
+    )
     probe.arrived(Message(9, b"null"))
     assert news == []
     for at in (990.0, 995.0, 999.0):

@@ -231,14 +231,21 @@ def test_python_socketios_own_emit_reaches_one_and_all(node: Stack) -> None:
     assert [opcode for opcode, _ in second[2].heard] == [1, 2]
 
 
-def test_an_ack_is_given_to_who_asked_for_it(node: Stack) -> None:
+def test_an_answer_is_given_to_who_takes_answers_whatever_it_says(node: Stack) -> None:
     sid, _, peer = node.connect()
-    answers: list[Any] = []
-    node.sio.emit("x", 1, to=sid, callback=lambda *args: answers.append(args))
-    assert peer.texts == ['421["x",1]']
-    peer.say('431["yes"]')
-    node.rig.until(lambda: answers)
-    assert answers == [("yes",)]
+    answers: list[tuple[str, int]] = []
+    node.sio.on_answer = lambda *answer: answers.append(answer)
+    peer.say('431["yes"]', "437[]", '439007199254740993[{"a":null}]')
+    node.rig.until(lambda: len(answers) == 3)
+    assert answers == [(sid, 1), (sid, 7), (sid, 9007199254740993)]
+
+
+def test_an_answer_of_no_session_is_nobodys(node: Stack) -> None:
+    answers: list[tuple[str, int]] = []
+    node.sio.on_answer = lambda *answer: answers.append(answer)
+    node.sio._handle_ack("gone", "/", 1, [])
+    node.sio._handle_ack(node.connect()[1].sid, "/other", 1, [])
+    assert answers == []
 
 
 def test_rooms_are_not_python_socketios_business(node: Stack) -> None:
