@@ -40,6 +40,7 @@ class EmbeddedValkey:
     def __init__(self, data_dir: Path) -> None:
         self._data = data_dir.resolve() / "valkey"
         self._log = data_dir.resolve() / "valkey.log"
+        self._environment = data_dir.resolve() / "environment"
         self._lock: IO[bytes] | None = None
         self._private = Path()
         self._guard: subprocess.Popen[bytes] | None = None
@@ -86,6 +87,8 @@ class EmbeddedValkey:
                 self.stop()
                 raise ValkeyFailed(f"the embedded Valkey does not start:\n{self._tail()}\nits log: {self._log}")
             time.sleep(_POLL_S)
+        # For commands that are to find it: `env $(cat .cloudpush/environment) …`.
+        self._environment.write_text(f"RABBITMQ_URL={self.broker_url}\nREDIS_URL={self.store_url}\n", encoding="utf-8")
 
     def answers(self) -> bool:
         """Whether it has loaded its data and takes commands."""
@@ -98,6 +101,7 @@ class EmbeddedValkey:
     def stop(self) -> None:
         """End it gracefully, so that all it holds is on disk, and remove its socket; the data stays."""
         if self._guard is not None:
+            self._environment.unlink(missing_ok=True)
             if self._guard.poll() is None:
                 self._guard.send_signal(signal.SIGTERM)
             try:

@@ -1,15 +1,10 @@
 """One attempt at a push: look up, send, look up again what has moved, settle.
 
 The shell around tasks/dispatch.py.  Refuses to decide about retries and to talk to the broker.
-
-A store that did not answer is not asked for a moment, and then by one thread at first: each thread that waits for it
-keeps waiting those pushes that need no look-up, and the probes.  (Two threads that see the moment end at once both ask;
-that costs one wait more.)
 """
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import ParamSpec, TypeVar
 
 from proto.errors import NodeError, StoreUnavailable, UnknownServer
 from proto.message import Push
@@ -17,27 +12,29 @@ from store.directory import Directory, Routes
 from store.registry import Registry
 from tasks.dispatch import Attempt, Settlement, find_server, plan
 from tasks.nodes import Nodes
-
-P = ParamSpec("P")
-T = TypeVar("T")
+from tasks.suspicion import Suspicion
 
 _REMEMBER_S = 60.0  # a node that was alive this lately may be registering again
 _NEWS_S = 1.0
-_SUSPECT_S = 1.0
 
 
 class Courier:
     """Carries pushes to nodes; one per worker process, shared by its threads."""
 
     def __init__(
-        self, directory: Directory, registry: Registry, nodes: Nodes, clock: Callable[[], float] = time.monotonic
+        self,
+        directory: Directory,
+        registry: Registry,
+        nodes: Nodes,
+        suspicion: Suspicion,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._directory = directory
         self._registry = registry
         self._nodes = nodes
+        self._ask = suspicion.ask
         self._clock = clock
         self._seen: dict[str, float] = {}
-        self._store_away_until = 0.0  # 0: it answered last
 
     def attempt(self, push: Push) -> Settlement:
         """Try once to get *push* to everyone it is for.
@@ -91,20 +88,6 @@ class Courier:
             return live
         self._remember(live)
         return live
-
-    def _ask(self, question: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Ask the store, or raise StoreUnavailable at once while it did not answer a moment ago."""
-        if self._store_away_until:
-            if self._clock() < self._store_away_until:
-                raise StoreUnavailable("the store did not answer a moment ago")
-            self._store_away_until = self._clock() + _SUSPECT_S  # this thread finds out; the others need not wait
-        try:
-            answer = question(*args, **kwargs)
-        except StoreUnavailable:
-            self._store_away_until = self._clock() + _SUSPECT_S
-            raise
-        self._store_away_until = 0.0
-        return answer
 
     def _remember(self, live: Iterable[str]) -> None:
         """Note nodes that are alive.  Each node's probe is looked up here too, so an idle worker learns their names."""

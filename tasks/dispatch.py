@@ -15,7 +15,8 @@ from proto.message import Fate, KeyOutcome, Outcome
 Holders = Mapping[str, Sequence[str]]
 Answer = Mapping[str, KeyOutcome] | NodeError
 
-_HAS_IT = frozenset({Outcome.DELIVERED, Outcome.DUPLICATE})
+_DELIVERED = frozenset({Outcome.DELIVERED, Outcome.DUPLICATE})
+_HAS_IT = _DELIVERED | {Outcome.QUEUED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,9 @@ class Settlement:
     """How an attempt ended.
 
     *fates* holds the keys that are finished; *left* the keys for a later attempt, *done* the nodes that have those
-    already; *reasons* says, for a key that is left or failed, what stood in the way.  *sessions* counts hand-overs.
+    already; *reasons* says, for a key that is left, slow or failed, what stood in the way.  *sessions* counts
+    hand-overs.  *blame* names, in a word, what made keys fail; *away*: what is left is left since the store did not
+    answer.
     """
 
     fates: Mapping[str, Fate]
@@ -39,6 +42,8 @@ class Settlement:
     reasons: Mapping[str, str]
     sessions: int
     patient: bool = False  # all that is left has reached somebody; others may yet turn up
+    blame: str = "node_refused"
+    away: bool = False
 
 
 def plan(keys: Iterable[str], holders: Holders, skip: Mapping[str, Collection[str]]) -> Plan:
@@ -114,6 +119,8 @@ class Attempt:
                 done[key] = (*self._done.get(key, ()), *has_it)
             else:
                 fates[key] = self._fate(key, answers.values())
+                if fates[key] is Fate.SLOW:
+                    reasons[key] = "its sessions were too far behind, and were closed"
         sessions = sum(
             answer.sessions
             for answers in self._answers.values()
@@ -127,7 +134,11 @@ class Attempt:
 
     def _fate(self, key: str, answers: Iterable[KeyOutcome | NodeError]) -> Fate:
         outcomes = {_outcome(answer) for answer in answers}
-        if outcomes & _HAS_IT or self._done.get(key):
+        if outcomes & _DELIVERED:
+            return Fate.DELIVERED
+        if Outcome.QUEUED in outcomes:
+            return Fate.QUEUED
+        if self._done.get(key):
             return Fate.DELIVERED
         for outcome, fate in (
             (Outcome.SLOW, Fate.SLOW),

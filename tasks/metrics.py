@@ -8,6 +8,9 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 
 FATES = Counter("cloudpush_push_fates", "Keys of pushes that ended, by fate.", ["fate"], registry=REGISTRY)
 SESSIONS = Counter("cloudpush_push_sessions", "Hand-overs to sessions, as nodes report them.", registry=REGISTRY)
+SUPERSEDED = Counter(
+    "cloudpush_push_superseded", "Tasks that ended since another of the same request went before.", registry=REGISTRY
+)
 RETRIES = Counter("cloudpush_push_retries", "Pushes put back for a later attempt.", registry=REGISTRY)
 DEAD_LETTERS = Counter("cloudpush_dead_letters", "Pushes given up, by reason.", ["reason"], registry=REGISTRY)
 EVENTS_DROPPED = Counter("cloudpush_events_dropped", "Events for Flower that were not sent.", registry=REGISTRY)
@@ -18,3 +21,17 @@ ATTEMPT_SECONDS = Histogram(
     "cloudpush_attempt_seconds", "One attempt: look-ups and node calls.", buckets=_SECONDS, registry=REGISTRY
 )
 STORE_UP = Gauge("cloudpush_store_up", "1 while the store answers this worker.", registry=REGISTRY)
+LEADING = Gauge("cloudpush_reconciler_leading", "1 while this worker is the one that reconciles.", registry=REGISTRY)
+RECONCILED = Counter(
+    "cloudpush_reconciled",
+    "Pushes whose task was missing, by what the reconciler did: published, scheduled (their time had come), removed "
+    "(nothing was left to publish), malformed.",
+    ["how"],
+    registry=REGISTRY,
+)
+PENDING = Gauge(
+    "cloudpush_pending", "Recorded pushes that no worker has had yet, as the leading worker sees it.", registry=REGISTRY
+)
+PENDING_LATE_SECONDS = Gauge(
+    "cloudpush_pending_late_seconds", "How long the one that is due longest has been due.", registry=REGISTRY
+)

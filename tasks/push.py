@@ -2,22 +2,35 @@
 
 Each ends in one of few ways, all counted and logged with the push_id: every key has its fate, or the rest is on its
 queue again for a later attempt, or it is a dead letter with the reason.  Only then is the task acknowledged.
+
+A task may come twice, late, early, or in any order with others:
+
+- *twice, or again after its worker died*: it is dispatched again; nodes drop what they have had.  What the store knows
+  of it, and what happens when either dies between two steps, is in tasks/record.py and tasks/settling.py.
+- *late*: past its time it ends as expired, by Redis' clock (store/clock.py), without being sent.
+- *early*: a scheduled push whose time has not come goes back on its queue for the rest of it.
+- *after a newer one of the same key*: a durable push has its place in the inbox, by which nodes keep the order; an
+  ephemeral one promises none.
+- *cancelled*: those keys are left out.
+- *after another task of the same request*: it ends as superseded; the other one has all keys.
+
+A push that is neither recorded nor claimed costs the store one look-up, as ever.
 """
 
-import time
-from collections import Counter
+import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import structlog
 
 from proto import queues
 from proto.errors import StoreUnavailable, UnknownServer
-from proto.keys import PROBE_PREFIX
 from proto.message import Fate, Push
-from tasks import metrics, requeue, retry, worker
+from tasks import metrics, requeue, retry, settling, worker
 from tasks.celery import app
 from tasks.dispatch import Settlement
+from tasks.record import Begun
 
 log = structlog.get_logger()
 
@@ -28,27 +41,30 @@ def push(payload: Mapping[str, Any]) -> None:
     try:
         it = Push.from_payload(payload)
     except ValueError as error:
-        _dead(payload, "malformed", str(error))
+        settling.bury(payload, "malformed", str(error))
         return
-    now_ms = _now_ms()
+    now_ms = worker.now_ms()
+    if it.not_before_ms > now_ms:
+        _put_back(it, it.not_before_ms - now_ms)
+        return
     if it.attempt == 0 and it.accepted_ms:
-        metrics.QUEUE_SECONDS.observe(max(0, now_ms - it.accepted_ms) / 1000)
+        metrics.QUEUE_SECONDS.observe(max(0, now_ms - max(it.accepted_ms, it.not_before_ms)) / 1000)
     if it.expired(now_ms):
-        _finish(it, _all(it, Fate.EXPIRED))
+        settling.settle(it, _all(it, Fate.EXPIRED))
         return
     try:
-        with metrics.ATTEMPT_SECONDS.time():
-            settlement = worker.courier().attempt(it)
+        begun = worker.record().begin(it) if it.recorded or it.claim else Begun(it)
     except StoreUnavailable as error:
-        settlement = _all_left(it, str(error))
-    except UnknownServer as error:
-        log.error("unknown server: not sent", push_id=it.push_id, server=it.server)
-        if error.retryable:
-            settlement = _all_left(it, str(error))
-        else:
-            _dead(payload, "unknown_server", str(error))
-            settlement = _all(it, Fate.FAILED)
-    _follow_up(it, settlement)
+        settling.settle(it, _all_left(it, str(error), away=True))
+        return
+    if begun.superseded:
+        metrics.SUPERSEDED.inc()
+        log.info("superseded", push_id=it.push_id, claim=it.claim)
+        return
+    settlement = _attempt(begun.push) if begun.push is not None else Settlement({}, (), {}, {}, 0)
+    if begun.ended:
+        settlement = replace(settlement, fates={**settlement.fates, **begun.ended})
+    settling.settle(begun.push or it, settlement)
 
 
 @app.task(name=queues.DISCONNECT_TASK)  # type: ignore[untyped-decorator]
@@ -67,95 +83,39 @@ def disconnect(keys: list[str], attempt: int = 0) -> None:
 
 
 def _disconnect_later(keys: list[str], attempt: int, reason: str) -> None:
-    match retry.next_step(attempt, max_attempts=worker.settings().max_attempts, now_ms=_now_ms(), expires_ms=0):
+    match retry.next_step(attempt, max_attempts=worker.settings().max_attempts, now_ms=worker.now_ms(), expires_ms=0):
         case retry.Again(delay_s):
             requeue.disconnect_again(app, keys, attempt + 1, delay_s)
             metrics.RETRIES.inc()
             log.warning("retrying a disconnect", keys=keys, delay_s=delay_s, attempt=attempt, reason=reason)
         case retry.GiveUp():
-            _dead({"keys": keys}, "disconnect_failed", reason)
+            settling.bury({"keys": keys}, "disconnect_failed", reason)
 
 
-def _follow_up(it: Push, settlement: Settlement) -> None:
-    """Put what is left on the queue again, or give it up by name; then count and log."""
-    refused = [key for key, fate in settlement.fates.items() if fate is Fate.FAILED and key in settlement.reasons]
-    if refused:
-        _give_up(it.narrowed(refused, {}), "node_refused", settlement.reasons)
-    fates = dict(settlement.fates)
-    if settlement.left and not _is_probe(it):
-        step = retry.next_step(
-            it.attempt,
-            max_attempts=worker.settings().max_attempts,
-            now_ms=_now_ms(),
-            expires_ms=it.expires_ms,
-            patient=settlement.patient,
-        )
-        rest = it.narrowed(settlement.left, settlement.done)
-        match step:
-            case retry.Again(delay_s):
-                requeue.again(app, rest, delay_s)
-                metrics.RETRIES.inc()
-                log.warning(
-                    "retrying",
-                    push_id=it.push_id,
-                    delay_s=delay_s,
-                    attempt=it.attempt,
-                    reason=_some(settlement.reasons),
-                )
-            case retry.GiveUp(expired=True):
-                fates |= {key: _last_fate(settlement, key, Fate.EXPIRED) for key in settlement.left}
-            case retry.GiveUp():
-                fates |= {key: _last_fate(settlement, key, Fate.FAILED) for key in settlement.left}
-                _give_up(rest, "unreachable", settlement.reasons)
-    _finish(it, Settlement(fates, settlement.left, {}, settlement.reasons, settlement.sessions))
+def _put_back(it: Push, rest_ms: int) -> None:
+    delay_s = math.ceil(rest_ms / 1000)
+    if not worker.settings().on_rabbitmq:  # a worker holds it, and the broker gives it to others after a while
+        delay_s = min(delay_s, retry.LONGEST_DELAY_S)
+    requeue.again(app, it, delay_s)
+    log.info("early: put back", push_id=it.push_id, delay_s=delay_s)
 
 
-def _last_fate(settlement: Settlement, key: str, otherwise: Fate) -> Fate:
-    """What some nodes have is delivered, also where others could never be asked (the dead letter names those)."""
-    return Fate.DELIVERED if settlement.done.get(key) else otherwise
-
-
-def _finish(it: Push, settlement: Settlement) -> None:
-    counts = Counter(fate.value for fate in settlement.fates.values())
-    for fate, count in counts.items():
-        metrics.FATES.labels(fate).inc(count)
-    metrics.SESSIONS.inc(settlement.sessions)
-    if _is_probe(it):
-        return  # counted, not told: there is one every few seconds
-    age_ms = _now_ms() - it.accepted_ms if it.accepted_ms else None
-    log.info("dispatched", push_id=it.push_id, op=it.message.op, sessions=settlement.sessions, age_ms=age_ms, **counts)
-
-
-def _give_up(it: Push, reason: str, reasons: Mapping[str, str]) -> None:
-    _dead(it.to_payload(), reason, _some(reasons))
-
-
-def _dead(payload: Mapping[str, Any], reason: str, details: str) -> None:
-    requeue.dead_letter(app, payload, reason, details)
-    metrics.DEAD_LETTERS.labels(reason).inc()
-    log.error("dead letter", push_id=_id_of(payload), reason=reason, details=details)
+def _attempt(it: Push) -> Settlement:
+    try:
+        with metrics.ATTEMPT_SECONDS.time():
+            return worker.courier().attempt(it)
+    except StoreUnavailable as error:
+        return _all_left(it, str(error), away=True)
+    except UnknownServer as error:
+        log.error("unknown server: not sent", push_id=it.push_id, server=it.server)
+        if error.retryable:
+            return _all_left(it, str(error))
+        return replace(_all(it, Fate.FAILED), reasons=dict.fromkeys(it.keys, str(error)), blame="unknown_server")
 
 
 def _all(it: Push, fate: Fate) -> Settlement:
     return Settlement(dict.fromkeys(it.keys, fate), (), {}, {}, 0)
 
 
-def _all_left(it: Push, reason: str) -> Settlement:
-    return Settlement({}, it.keys, it.done, dict.fromkeys(it.keys, reason), 0)
-
-
-def _some(reasons: Mapping[str, str]) -> str:
-    return "; ".join(sorted(set(reasons.values()))[:3])
-
-
-def _id_of(payload: object) -> str:
-    return str(payload.get("push_id", "")) if isinstance(payload, Mapping) else ""
-
-
-def _is_probe(it: Push) -> bool:
-    """Tell a node's data-path heartbeat, which is not tried again: the next one is under way already."""
-    return it.keys[0].startswith(PROBE_PREFIX) if it.keys else False
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
+def _all_left(it: Push, reason: str, *, away: bool = False) -> Settlement:
+    return Settlement({}, it.keys, it.done, dict.fromkeys(it.keys, reason), 0, away=away)

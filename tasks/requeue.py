@@ -3,20 +3,28 @@
 A task is acknowledged only after what follows from it is on the broker.  Where the broker will not take that, the
 task is rejected back onto its queue, so nothing is lost; a task that comes back too often ends, by the queue's
 delivery limit, among the dead letters.
+
+A delay is the broker's to keep, and by its own clock: the task says nothing of when it may run, since Celery would
+hold what seems to be early in the memory of a worker, by that worker's clock.  The embedded broker keeps no delays;
+there a worker has to.
 """
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 from celery import Celery
 from celery.exceptions import Reject
+from kombu.transport.native_delayed_delivery import MAX_LEVEL, calculate_routing_key, level_name
 
 import celeryconfig
-from proto import queues
+from proto import queues, task
 from proto.message import Push
 
-_PUBLISH_DEADLINE_S = 5
+PUBLISH_DEADLINE_S = 5
 
 
 def describe(push: Push) -> str:
@@ -26,49 +34,75 @@ def describe(push: Push) -> str:
 
 def again(app: Celery, push: Push, delay_s: int) -> None:
     """Put *push* on its queue again in *delay_s* seconds: held by the broker, not by this worker's memory."""
-    _later(app, queues.PUSH_TASK, (push.to_payload(),), describe(push), push.priority, delay_s)
+    with _confirmed(app) as producer:
+        put_push(producer, push.to_payload(), push, delay_s)
 
 
 def disconnect_again(app: Celery, keys: Sequence[str], attempt: int, delay_s: int) -> None:
     """Have the sessions of *keys* ended in *delay_s* seconds; *attempt* counts those that failed."""
-    shown = f"({len(keys)} keys, attempt {attempt})"
-    _later(app, queues.DISCONNECT_TASK, (list(keys), attempt), shown, queues.Priority.HIGH, delay_s)
+    with _confirmed(app) as producer:
+        put_disconnect(producer, keys, attempt, delay_s)
 
 
 def dead_letter(app: Celery, payload: Mapping[str, Any], reason: str, details: str) -> None:
     """Keep *payload* for a person: *reason* is one of a few words, *details* the full story."""
     with _confirmed(app) as producer:
-        producer.publish(
-            {"payload": payload, "reason": reason, "details": details},
-            exchange=queues.DEAD_EXCHANGE,
-            routing_key=queues.DEAD_QUEUE,
-            declare=[celeryconfig.dead_queue],
-            serializer="json",
-            headers={"reason": reason},
-            delivery_mode=2,
-            retry=False,
-            confirm_timeout=_PUBLISH_DEADLINE_S,
-        )
+        put_dead_letter(producer, payload, reason, details)
 
 
-def _later(app: Celery, task: str, args: tuple[Any, ...], shown: str, priority: queues.Priority, delay_s: int) -> None:
-    with _confirmed(app) as producer:
-        app.send_task(
-            task,
-            args=args,
-            argsrepr=shown,
-            countdown=delay_s,
-            queue=celeryconfig.push_queues[priority],
-            producer=producer,
-            retry=False,
-            confirm_timeout=_PUBLISH_DEADLINE_S,
-        )
+def put_push(producer: Any, payload: Mapping[str, Any], push: Push, delay_s: int = 0) -> None:
+    """Publish the task of *push*, whose argument is *payload*, through a producer of the caller's."""
+    _put(producer, queues.PUSH_TASK, [payload], describe(push), push.priority, delay_s)
+
+
+def put_disconnect(producer: Any, keys: Sequence[str], attempt: int = 0, delay_s: int = 0) -> None:
+    """Publish a task that ends the sessions of *keys*."""
+    shown = f"({len(keys)} keys, attempt {attempt})"
+    _put(producer, queues.DISCONNECT_TASK, [list(keys), attempt], shown, queues.Priority.HIGH, delay_s)
+
+
+def put_dead_letter(producer: Any, payload: Any, reason: str, details: str) -> None:
+    """Publish a dead letter."""
+    producer.publish(
+        {"payload": payload, "reason": reason, "details": details, "at_ms": time.time_ns() // 1_000_000},
+        # On the embedded broker a fanout exchange reaches only those who listen just then; the queue has to be named.
+        exchange=queues.DEAD_EXCHANGE if celeryconfig.settings.on_rabbitmq else "",
+        routing_key=queues.DEAD_QUEUE,
+        declare=[celeryconfig.dead_queue],
+        serializer="json",
+        headers={"reason": reason},
+        delivery_mode=2,
+        retry=False,
+        confirm_timeout=PUBLISH_DEADLINE_S,
+    )
+
+
+def _put(producer: Any, name: str, args: list[Any], shown: str, priority: queues.Priority, delay_s: int) -> None:
+    body, headers = task.message(name, task_id := str(uuid4()), args, shown)
+    exchange, routing_key = queues.EXCHANGE, priority.queue
+    if delay_s and celeryconfig.settings.on_rabbitmq:
+        exchange = level_name(MAX_LEVEL)  # workers have declared it
+        routing_key = calculate_routing_key(delay_s, routing_key)
+    elif delay_s:
+        headers["eta"] = (datetime.now(UTC) + timedelta(seconds=delay_s)).isoformat()
+    producer.publish(
+        body,
+        exchange=exchange,
+        routing_key=routing_key,
+        declare=[celeryconfig.push_queues[priority]],
+        serializer="json",
+        headers=headers,
+        correlation_id=task_id,
+        delivery_mode=2,
+        retry=False,
+        confirm_timeout=PUBLISH_DEADLINE_S,
+    )
 
 
 @contextmanager
 def _confirmed(app: Celery) -> Iterator[Any]:
     try:
-        with app.producer_pool.acquire(block=True, timeout=_PUBLISH_DEADLINE_S) as producer:
+        with app.producer_pool.acquire(block=True, timeout=PUBLISH_DEADLINE_S) as producer:
             try:
                 yield producer
             except BaseException:

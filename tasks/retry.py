@@ -26,10 +26,10 @@ class GiveUp:
 
 
 def next_step(
-    attempt: int, *, max_attempts: int, now_ms: int, expires_ms: int, patient: bool = False
+    attempt: int, *, max_attempts: int | None, now_ms: int, expires_ms: int, patient: bool = False
 ) -> Again | GiveUp:
-    """Decide after *attempt* failed attempts (0 for the first that just failed)."""
-    if attempt + 1 >= max_attempts:
+    """Decide after *attempt* failed attempts (0 for the first that just failed); None: as many as its time allows."""
+    if max_attempts is not None and attempt + 1 >= max_attempts:
         return GiveUp(expired=False)
     delay_s = LONGEST_DELAY_S if patient else min(2**attempt, LONGEST_DELAY_S)
     if expires_ms and now_ms + delay_s * 1000 >= expires_ms:

@@ -24,6 +24,13 @@ class TaskSettings(BaseSettings):
     worker_port: int = Field(default=9400, ge=0, le=65535, description="Port of a worker's /metrics and /health.")
     node_deadline_s: float = Field(default=2.0, gt=0, description="Longest wait for one gRPC answer of a node.")
     max_attempts: int = Field(default=8, ge=1, description="Dispatches of one push before it is dead-lettered.")
+    reconcile_every_s: float = Field(
+        default=1.0,
+        gt=0,
+        le=60,
+        description="How often the leading worker looks for accepted pushes whose task is missing, and for scheduled "
+        "ones that are due on the embedded broker.",
+    )
     log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR.")
 
     @property

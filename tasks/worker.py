@@ -5,29 +5,45 @@ Refuses to do anything in processes that only load the app to form task messages
 
 import gc
 import logging
+import os
+import socket
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 import structlog
 from celery.signals import setup_logging, worker_init, worker_ready, worker_shutdown
 
 import celeryconfig
 from proto import log as logs
+from proto.errors import StoreUnavailable
+from store.clock import StoreClock
 from store.connection import connect
 from store.directory import RedisDirectory
+from store.inbox import Inbox
+from store.pending import Pending
+from store.receipts import Receipts
 from store.registry import Registry
+from store.requests import Requests
 from store.settings import StoreSettings
 from tasks.celery import app
 from tasks.courier import Courier
 from tasks.events import Sender
 from tasks.health import HealthServer
 from tasks.nodes import Nodes
+from tasks.outlet import Outlet
+from tasks.reconciler import Reconciler
+from tasks.record import Record
 from tasks.settings import TaskSettings
+from tasks.suspicion import Suspicion
 
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
     courier: Courier
+    record: Record
+    clock: StoreClock
+    reconciler: Reconciler
     nodes: Nodes
     health: HealthServer
     events: Sender
@@ -39,6 +55,16 @@ _parts: list[_Parts] = []
 def courier() -> Courier:
     """Give this worker's courier; raises IndexError outside a worker, where no task may run."""
     return _parts[0].courier
+
+
+def record() -> Record:
+    """Give this worker's way to receipts, claims and inboxes; raises as :func:`courier` does."""
+    return _parts[0].record
+
+
+def now_ms() -> int:
+    """Tell the time of the store, as last heard, in Unix ms; raises as :func:`courier` does."""
+    return _parts[0].clock.now_ms()
 
 
 def settings() -> TaskSettings:
@@ -57,21 +83,42 @@ def _set_up_logging(**_: Any) -> None:
 @worker_init.connect  # type: ignore[untyped-decorator]
 def _assemble(**_: Any) -> None:
     store_settings = StoreSettings()
-    client = connect(store_settings)
-    registry = Registry(client, store_settings)
+    client, clock, suspicion = connect(store_settings), StoreClock(), Suspicion()
+    registry = Registry(client, store_settings, clock)
+    pending, receipts = Pending(client, store_settings), Receipts(client, store_settings, clock)
+    inbox, requests = Inbox(client, store_settings, clock), Requests(client, store_settings)
     token = settings().grpc_token
     nodes = Nodes(deadline_s=settings().node_deadline_s, token=token.get_secret_value() if token else None)
-    health = HealthServer(settings().worker_host, settings().worker_port, client)
-    health.start()
-    events = Sender(app)
-    events.start()
-    directory = RedisDirectory(client, store_settings, registry)
-    _parts.append(_Parts(Courier(directory, registry, nodes), nodes, health, events))
+    parts = _Parts(
+        courier=Courier(RedisDirectory(client, store_settings, registry), registry, nodes, suspicion),
+        record=Record(client, receipts, requests, pending, inbox, clock, suspicion),
+        clock=clock,
+        reconciler=Reconciler(
+            client,
+            pending,
+            receipts,
+            clock,
+            Outlet(app),
+            owner=f"{socket.gethostname()}.{os.getpid()}.{uuid4().hex[:8]}",
+            every_s=settings().reconcile_every_s,
+        ),
+        nodes=nodes,
+        health=HealthServer(settings().worker_host, settings().worker_port, client),
+        events=Sender(app),
+    )
+    try:
+        clock.ask(client)  # before the first task: it must not expire, or wait, by this machine's clock
+    except StoreUnavailable as error:
+        structlog.get_logger().warning("the store does not tell the time yet", reason=str(error))
+    parts.health.start()
+    parts.events.start()
+    _parts.append(parts)
 
 
 @worker_ready.connect  # type: ignore[untyped-decorator]
 def _ready(sender: Any, **_: Any) -> None:
     _parts[0].health.consumer = sender
+    _parts[0].reconciler.start()
     gc.collect()
     gc.freeze()  # what stays for good need not be looked at in every collection
     structlog.get_logger().info("worker ready", health=_parts[0].health.url)
@@ -82,5 +129,7 @@ def _take_apart(**_: Any) -> None:
     while _parts:
         parts = _parts.pop()
         parts.health.stop()
+        if parts.reconciler.is_alive():
+            parts.reconciler.stop()
         parts.events.stop()
         parts.nodes.close()

@@ -12,6 +12,7 @@ from store.registry import NodeInfo, Registry
 from tasks.courier import Courier
 from tasks.dispatch import Plan
 from tasks.nodes import Nodes
+from tasks.suspicion import Suspicion
 
 _MESSAGE = Message(9, b"null")
 
@@ -77,8 +78,13 @@ class _Clock:
 
 
 def _courier(directory: Any, nodes: Any, registry: Any = None, clock: _Clock | None = None) -> Courier:
+    clock = clock or _Clock()
     return Courier(
-        cast(Directory, directory), cast(Registry, registry or _Registry()), cast(Nodes, nodes), clock or _Clock()
+        cast(Directory, directory),
+        cast(Registry, registry or _Registry()),
+        cast(Nodes, nodes),
+        Suspicion(clock),
+        clock,
     )
 
 

@@ -56,6 +56,9 @@ _UNREACHABLE, _BUSY, _REFUSED = NodeUnreachable("n2", "down"), NodeBusy("n2", "f
         ([Outcome.NO_SESSION], Fate.OFFLINE),
         ([Outcome.NO_SESSION, Outcome.DELIVERED], Fate.DELIVERED),
         ([Outcome.DUPLICATE], Fate.DELIVERED),
+        ([Outcome.QUEUED, Outcome.NO_SESSION], Fate.QUEUED),
+        ([Outcome.QUEUED, Outcome.DELIVERED], Fate.DELIVERED),
+        ([Outcome.SLOW, Outcome.QUEUED], Fate.QUEUED),
         ([Outcome.SLOW, Outcome.FILTERED], Fate.SLOW),
         ([Outcome.SLOW, Outcome.DELIVERED], Fate.DELIVERED),
         ([Outcome.FILTERED, Outcome.NO_SESSION], Fate.FILTERED),
@@ -86,6 +89,11 @@ def test_a_key_whose_other_node_is_gone_by_the_next_attempt_is_delivered() -> No
 def test_what_a_node_refuses_for_good_has_failed_with_its_reason() -> None:
     ended = _ended({"n2": _REFUSED})
     assert (ended.fates, ended.reasons) == ({"k": Fate.FAILED}, {"k": "n2: no"})
+
+
+def test_a_node_that_hands_it_over_from_the_inbox_is_not_asked_again() -> None:
+    ended = _ended({"n1": {"k": KeyOutcome(Outcome.QUEUED)}, "n2": _UNREACHABLE})
+    assert (ended.fates, ended.done) == ({}, {"k": ("n1",)})
 
 
 def test_a_refusal_does_not_take_away_what_another_node_delivered() -> None:
@@ -152,7 +160,9 @@ def test_whatever_nodes_answer_every_key_ends_once_and_no_node_is_asked_in_vain(
         for node, answer in answers.items():
             if not isinstance(answer, NodeError):
                 has_it |= {
-                    (node, key) for key, got in answer.items() if got.outcome in (Outcome.DELIVERED, Outcome.DUPLICATE)
+                    (node, key)
+                    for key, got in answer.items()
+                    if got.outcome in (Outcome.DELIVERED, Outcome.DUPLICATE, Outcome.QUEUED)
                 }
     ended = attempt.settle(settled=settled)
 
@@ -164,5 +174,5 @@ def test_whatever_nodes_answer_every_key_ends_once_and_no_node_is_asked_in_vain(
         assert set(ended.done[key]) == {*done.get(key, ()), *(node for node, its in has_it if its == key)}
         assert ended.reasons[key]
     for key, fate in ended.fates.items():
-        assert (fate is Fate.DELIVERED) == (bool(done.get(key)) or any(its == key for _, its in has_it))
-        assert fate is not Fate.FAILED or ended.reasons[key]
+        assert (fate in (Fate.DELIVERED, Fate.QUEUED)) == (bool(done.get(key)) or any(its == key for _, its in has_it))
+        assert fate not in (Fate.FAILED, Fate.SLOW) or ended.reasons[key]

@@ -2,18 +2,22 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 from celery.exceptions import Reject
+from pydantic import SecretStr
 
 from proto.errors import StoreUnavailable, UnknownServer
-from proto.message import Fate, Message, Push
+from proto.message import Fate, Message, Place, Push
+from store.receipts import State, Step
 from tasks import metrics, requeue, worker
 from tasks.dispatch import Settlement
 from tasks.push import disconnect
 from tasks.push import push as push_task
+from tasks.record import Begun
+from tasks.settings import TaskSettings
 
 
 @dataclass
@@ -24,6 +28,15 @@ class _World:
     again: list[tuple[Push, int]] = field(default_factory=list)
     dead: list[tuple[Mapping[str, Any], str, str]] = field(default_factory=list)
     attempts: int = 0
+    begin: Callable[[Push], Begun] = Begun
+    settled: list[tuple[Push, list[Step]]] = field(default_factory=list)
+    store_takes_notes: bool = True
+
+    def settle(self, push: Push, steps: list[Step]) -> None:
+        """What the receipt is told."""
+        if not self.store_takes_notes:
+            raise StoreUnavailable("down")
+        self.settled.append((push, steps))
 
     def run(self, push: Push) -> dict[str, float]:
         """Run the task; gives by how much each fate's counter grew."""
@@ -65,6 +78,8 @@ def world(monkeypatch: pytest.MonkeyPatch) -> _World:
             return world.attempt(push)
 
     monkeypatch.setattr(worker, "courier", _Courier)
+    monkeypatch.setattr(worker, "now_ms", _now_ms)
+    monkeypatch.setattr(worker, "record", lambda: world)
     monkeypatch.setattr(requeue, "again", lambda _app, push, delay_s: world.again.append((push, delay_s)))
     monkeypatch.setattr(
         requeue, "dead_letter", lambda _app, payload, reason, details: world.dead.append((payload, reason, details))
@@ -171,6 +186,83 @@ def test_a_probe_is_never_tried_again(world: _World) -> None:
     world.attempt = _left
     assert world.run(_push("probe:127.0.0.1:9500")) == {}
     assert (world.again, world.dead) == ([], [])
+
+
+def test_a_push_that_is_not_on_record_asks_nothing_of_the_record(
+    world: _World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody() -> None:
+        raise AssertionError("asked")
+
+    monkeypatch.setattr(worker, "record", nobody)
+    world.attempt = lambda push: _all(push, Fate.OFFLINE)
+    assert world.run(_push("a", expires_ms=_now_ms() + 60_000)) == {"offline": 1}
+    assert world.run(_push("a", expires_ms=_now_ms() - 1)) == {"expired": 1}
+
+
+def test_a_task_of_a_superseded_claim_ends_without_a_trace(world: _World) -> None:
+    world.begin = lambda _push: Begun(None, superseded=True)
+    assert world.run(_push(request_id="r", claim="c")) == {}
+    assert (world.attempts, world.again, world.dead, world.settled) == (0, [], [], [])
+
+
+def test_cancelled_keys_are_left_out_and_counted(world: _World) -> None:
+    world.begin = lambda push: Begun(push.only(["b"]), {"a": Fate.CANCELLED})
+    assert world.run(_push("a", "b", recorded=True)) == {"cancelled": 1, "delivered": 1}
+    world.begin = lambda _push: Begun(None, {"a": Fate.CANCELLED})
+    assert world.run(_push("a", recorded=True)) == {"cancelled": 1}
+    assert world.attempts == 1
+
+
+def test_what_is_left_of_an_appended_push_is_tried_again_with_its_places(world: _World) -> None:
+    placed = {"a": Place("e1", 4)}
+    world.begin = lambda push: Begun(replace(push, places=placed))
+    world.attempt = _left
+    world.run(_push("a", durable=True, recorded=True, expires_ms=_now_ms() + 60_000))
+    assert [push.places for push, _ in world.again] == [placed]
+
+
+def test_a_recorded_push_whose_store_is_down_is_not_sent_and_left_whole(world: _World) -> None:
+    def away(_push: Push) -> Begun:
+        raise StoreUnavailable("down")
+
+    world.begin = away
+    it = _push("a", "b", recorded=True, attempt=7, expires_ms=_now_ms() + 60_000)
+    assert world.run(it) == {}
+    assert [(push.keys, delay_s) for push, delay_s in world.again] == [(("a", "b"), 8)]
+    assert (world.attempts, world.dead) == (0, [])
+
+
+def test_where_the_receipt_cannot_be_told_nothing_is_given_up(world: _World) -> None:
+    world.attempt, world.store_takes_notes = _left, False
+    it = _push("a", recorded=True, attempt=7, expires_ms=_now_ms() + 60_000)
+    assert world.run(it) == {}
+    assert ([push.keys for push, _ in world.again], world.dead) == ([("a",)], [])
+
+
+def test_a_receipt_is_told_before_the_dead_letter_is_written(world: _World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise Reject("the broker did not take it", requeue=True)
+
+    monkeypatch.setattr(requeue, "dead_letter", refuse)
+    world.attempt = _left
+    with pytest.raises(Reject):
+        push_task(_push("a", recorded=True, attempt=7).to_payload())
+    assert [[step.to for step in steps] for _, steps in world.settled] == [[State.FAILED]]
+
+
+def test_a_push_whose_time_has_not_come_goes_back_in_whole_seconds_rounded_up(
+    world: _World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "now_ms", lambda: 1_000)
+    it = _push("a", recorded=True, not_before_ms=41_001)
+    assert world.run(it) == {}
+    assert world.again == [(it, 41)]
+    embedded = TaskSettings(broker_url=SecretStr("redis+socket:///tmp/none"))
+    monkeypatch.setattr(worker, "settings", lambda: embedded)
+    assert world.run(it) == {}
+    assert world.again[1:] == [(it, 8)], "a worker holds it: not so long that the broker takes it for lost"
+    assert world.attempts == 0
 
 
 def test_a_disconnect_waits_for_the_store_and_then_becomes_a_dead_letter(
