@@ -18,13 +18,17 @@ PERSISTENT = 2
 
 @dataclass(frozen=True, slots=True)
 class TaskMessage:
-    """A Celery task as it goes on the wire; *queue* is also its routing key."""
+    """A Celery task as it goes on the wire; *queue* is also its routing key.
+
+    RabbitMQ keeps it back for *delay_s* seconds; the embedded broker is given none with a delay (app/promise.py).
+    """
 
     task_id: str
     queue: str
     headers: Mapping[str, Any]
     properties: Mapping[str, Any]
     body: bytes
+    delay_s: int = 0
 
 
 class Verdict(StrEnum):

@@ -106,11 +106,15 @@ class Intake:
         """Give the descriptor that is readable after :meth:`put` or :meth:`wake`."""
         return self._ear.fileno()
 
+    def check(self) -> None:
+        """Raise BrokerUnavailable if :meth:`put` would, for the state that it is in now."""
+        if (state := self._state) is not State.UP:
+            raise BrokerUnavailable(_REFUSALS[state])
+
     def put(self, handover: HandOver) -> None:
         """Take *handover*, or raise BrokerUnavailable at once."""
         with self._lock:
-            if self._state is not State.UP:
-                raise BrokerUnavailable(_REFUSALS[self._state])
+            self.check()
             if len(self._waiting) >= self._bound:
                 raise BrokerUnavailable(f"{self._bound} pushes wait for the broker already")
             self._waiting.append(handover)
@@ -186,6 +190,10 @@ class Committer:
         """Start the publishing thread in this process."""
         self._pid = os.getpid()
         self._publishing.start()
+
+    def check(self) -> None:
+        """Raise BrokerUnavailable if a commit would be refused at once."""
+        self._intake.check()
 
     def commit(self, message: TaskMessage, timeout_s: float) -> None:
         """Return when the broker has confirmed *message*; raise BrokerUnavailable when it has not in *timeout_s*."""

@@ -52,7 +52,9 @@ class EmbeddedBroker:
         return None
 
     def publish(self, message: TaskMessage) -> int:
-        """See Broker."""
+        """See Broker; refuses a delay, which it would not keep."""
+        if message.delay_s:
+            raise ValueError("the embedded broker keeps nothing back")
         with failing_as_one(*_LOST):
             prepared = self._channel.prepare_message(
                 message.body,

@@ -5,7 +5,6 @@ text and arrives as a JSON string; one value with commas is a list, as in Spring
 what is a valid push is decided by app/requests.py.
 """
 
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qs
@@ -49,13 +48,13 @@ class Im:
         limits: Limits,
         *,
         max_body_bytes: int,
-        clock: Callable[[], float] = time.time,
+        now_ms: Callable[[], int],
     ) -> None:
         self._acceptor = acceptor
         self._presence = presence
         self._limits = limits
         self._max_body_bytes = max_body_bytes
-        self._clock = clock
+        self._now_ms = now_ms
 
     def push_keys(self) -> Response:
         """Push to keys."""
@@ -112,7 +111,7 @@ class Im:
         names = {"operation": "op", "msg": "msg", "server": "server"}
         value = {names[name]: fields[name] for name in _COMMON if name in fields}
         value |= {name: target for name, target in targets.items() if target is not None}
-        now_ms = int(self._clock() * 1000)
+        now_ms = self._now_ms()
         try:
             push = read_push(value, now_ms=now_ms, push_id=fresh_id(now_ms), limits=self._limits)
         except InvalidPush as error:

@@ -18,6 +18,21 @@ class Metrics:
         self.refused = Counter(
             "cloudpush_pushes_refused", "Pushes answered with an error.", ["status"], registry=self.registry
         )
+        self.durable = Counter(
+            "cloudpush_durable_pushes_accepted", "Those of them that are durable.", registry=self.registry
+        )
+        self.withdrawals = Counter(
+            "cloudpush_push_withdrawals",
+            "Recorded pushes that were refused after all; failed: the store could not be cleared of it.",
+            ["result"],
+            registry=self.registry,
+        )
+        self.repeated = Counter(
+            "cloudpush_request_id_repeats", "Calls answered with the push of an earlier one.", registry=self.registry
+        )
+        self.cancelled = Counter(
+            "cloudpush_pushes_cancelled", "Pushes cancelled for at least one key.", registry=self.registry
+        )
         self.accept_seconds = Histogram(
             "cloudpush_accept_seconds",
             "From a valid push to the broker's confirm.",
@@ -29,12 +44,13 @@ class Metrics:
         self, *, inflight: Callable[[], float], broker_up: Callable[[], float], store_up: Callable[[], float]
     ) -> None:
         """Add the gauges, each read from its owner when /metrics is."""
-        for name, text, read in (
-            ("cloudpush_commit_inflight", "Tasks published and not yet settled by the broker.", inflight),
-            ("cloudpush_broker_up", "1 while the broker takes pushes.", broker_up),
-            ("cloudpush_store_up", "1 while the store answers.", store_up),
-        ):
-            Gauge(name, text, registry=self.registry).set_function(read)
+        self.add_gauge("cloudpush_commit_inflight", "Tasks published and not yet settled by the broker.", inflight)
+        self.add_gauge("cloudpush_broker_up", "1 while the broker takes pushes.", broker_up)
+        self.add_gauge("cloudpush_store_up", "1 while the store answers.", store_up)
+
+    def add_gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
+        """Add one gauge, read from its owner when /metrics is."""
+        Gauge(name, text, registry=self.registry).set_function(read)
 
     def text(self) -> bytes:
         """Give the metrics in Prometheus' text format."""

@@ -13,7 +13,7 @@ STATIC = Path(__file__).parent / "static"
 
 
 class Pages:
-    """The endpoints; *folder* holds index.html, docs.html and assets/."""
+    """The endpoints; *folder* holds index.html, docs.html, client.js and assets/."""
 
     def __init__(self, folder: Path, flower_url: str) -> None:
         self._folder = folder
@@ -30,6 +30,10 @@ class Pages:
     def asset(self, name: str) -> Response:
         """Serve a part of them; names carry a hash of their content, so they may be kept."""
         return send_from_directory(self._folder / "assets", name, max_age=31_536_000)
+
+    def client(self) -> Response:
+        """Serve the browser client for a script tag, under a name that stays."""
+        return send_from_directory(self._folder, "client.js", max_age=0)
 
     def flower(self) -> Response:
         """Lead to the task monitor, whose address a page that is only files cannot know."""
@@ -59,5 +63,6 @@ class Pages:
                 {302: Answer("Its address is in Location.", media_type="*/*")},
                 open=True,
             ),
+            Route("GET", "/client.js", self.client, "The browser client", _TAG, file, (404,), open=True),
             Route("GET", "/assets/<path:name>", self.asset, "Parts of the page", _TAG, file, (404,), open=True),
         )

@@ -7,7 +7,7 @@ from flask import Response, request
 from pydantic import BaseModel, Field
 
 from app.answers import answer
-from app.problems import NoNode
+from app.errors import NoNode
 from app.routes import Answer, Parameter, Route
 from proto import keys as key_names
 from proto.errors import FieldProblem, InvalidPush
@@ -157,8 +157,13 @@ class Presence:
         return answer(NodeList(nodes=[self._shown(node) for node in self._registry.live()]))
 
     def best(self) -> Response:
-        """Name the node for the next browser; NoNode (503) when none is fit."""
-        fit = [node for node in self._registry.live() if not node.draining and self._fresh(node)]
+        """Name the node for the next browser; NoNode (503) when none is fit.
+
+        When no proof is fresh it is the workers or the broker that are behind, and no node's fault: a browser that
+        connects all the same gets what is stored for it, and the rest when they have caught up.
+        """
+        proven = [node for node in self._registry.live() if not node.draining and node.probe_age_ms is not None]
+        fit = [node for node in proven if self._fresh(node)] or proven
         if not fit:
             raise NoNode("No node is live, not draining, and proven to deliver.")
         least = min(fit, key=lambda node: (node.sessions, node.node))

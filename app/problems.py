@@ -13,6 +13,7 @@ from werkzeug.exceptions import HTTPException
 
 from app.answers import answer, enveloped, speaks_im
 from app.body import NotJson
+from app.errors import NoNode, NothingToCancel, RequestIdReused, RequestUnderWay, TooManyWaiting
 from proto.errors import (
     BrokerUnavailable,
     CloudpushError,
@@ -27,12 +28,6 @@ PROBLEM_JSON = "application/problem+json"
 RETRY_AFTER_S = 1
 
 log = structlog.get_logger(__name__)
-
-
-class NoNode(CloudpushError):
-    """No node could take a browser now."""
-
-    retryable = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +45,10 @@ KINDS: dict[type[CloudpushError], Kind] = {
     StoreUnavailable: Kind(503, "store-unavailable", "The store does not answer now"),
     UnknownServer: Kind(404, "unknown-server", "No live node has that name"),
     NoNode: Kind(503, "no-node", "No node can take a browser now"),
+    RequestIdReused: Kind(409, "request-id-reused", "The request_id stands for another call"),
+    RequestUnderWay: Kind(503, "request-under-way", "The same call is still under way"),
+    NothingToCancel: Kind(409, "nothing-to-cancel", "It is too late to cancel"),
+    TooManyWaiting: Kind(503, "too-many-waiting", "Too many requests wait"),
 }
 REFUSALS: dict[str, Kind] = {
     "unauthenticated": Kind(401, "unauthenticated", "An API key is needed"),
@@ -93,7 +92,7 @@ def problem_of(error: Exception) -> Problem:
         return Problem(kind.status, kind.slug, kind.title, error.message, headers=headers)
     if kind := KINDS.get(type(error)):  # type: ignore[arg-type]
         retry = [("Retry-After", str(RETRY_AFTER_S))] if kind.status == HTTPStatus.SERVICE_UNAVAILABLE else []
-        errors = error.problems if isinstance(error, InvalidPush) else ()
+        errors = error.problems if isinstance(error, InvalidPush | NothingToCancel) else ()
         return Problem(kind.status, kind.slug, kind.title, str(error), errors, retry)
     return Problem(500, "", "Internal Server Error", "A fault of ours; it is in the log.")
 

@@ -1,17 +1,16 @@
-"""/v1/pushes: the call that everything else is for; and what may be asked about a push afterwards."""
+"""/v1/pushes: the call that everything else is for; and ending the sessions of a key."""
 
 import os
-import time
 from collections.abc import Callable
 
 from flask import Response, request
 from pydantic import BaseModel
-from werkzeug.exceptions import NotFound
 
 from app.accept import Acceptor
 from app.answers import answer
 from app.body import read_json
-from app.requests import Limits, PushRequest, read_push
+from app.promise import Promises
+from app.requests import Limits, PushRequest, digest_of, read_push
 from app.routes import Answer, Route
 from proto import keys as key_names
 from proto.errors import FieldProblem, InvalidPush
@@ -21,7 +20,7 @@ _TAG = "pushes"
 
 
 class Accepted(BaseModel):
-    """The broker has confirmed the push."""
+    """The push is safe; the same call again, with its request_id, is answered the same."""
 
     push_id: str
     status: str = "accepted"
@@ -40,38 +39,38 @@ def fresh_id(now_ms: int) -> str:
 
 
 class Pushes:
-    """The endpoints; *clock* gives Unix seconds."""
+    """The endpoints; *now_ms* gives the time by which pushes expire."""
 
     def __init__(
-        self, acceptor: Acceptor, limits: Limits, *, max_body_bytes: int, clock: Callable[[], float] = time.time
+        self,
+        promises: Promises,
+        acceptor: Acceptor,
+        limits: Limits,
+        *,
+        max_body_bytes: int,
+        now_ms: Callable[[], int],
     ) -> None:
+        self._promises = promises
         self._acceptor = acceptor
         self._limits = limits
         self._max_body_bytes = max_body_bytes
-        self._clock = clock
+        self._now_ms = now_ms
 
     def create(self) -> Response:
         """Accept a push."""
         value = read_json(request, self._max_body_bytes)
-        now_ms = int(self._clock() * 1000)
+        now_ms = self._now_ms()
         push = read_push(value, now_ms=now_ms, push_id=fresh_id(now_ms), limits=self._limits)
-        self._acceptor.accept(push)
-        return answer({"push_id": push.push_id, "status": "accepted", "href": f"/v1/pushes/{push.push_id}"}, 202)
+        digest = digest_of(value) if push.request_id is not None else ""
+        push_id = self._promises.accept(push, digest=digest, traced=value.get("trace", False))
+        return answer({"push_id": push_id, "status": "accepted", "href": f"/v1/pushes/{push_id}"}, 202)
 
     def disconnect(self, key: str) -> Response:
         """Close the sessions of a key."""
         if (flaw := key_names.flaw(key)) is not None:
             raise InvalidPush([FieldProblem("key", flaw)])
-        self._acceptor.disconnect(fresh_id(int(self._clock() * 1000)), [key])
+        self._acceptor.disconnect(fresh_id(self._now_ms()), [key])
         return answer(Disconnecting(), 202)
-
-    def receipt(self, push_id: str) -> Response:
-        """Say that there are no receipts yet."""
-        raise NotFound(f"No receipt of {push_id!r}: receipts are not supported yet.")
-
-    def inbox(self, key: str) -> Response:
-        """Say that there is no inbox yet."""
-        raise NotFound(f"No messages kept for {key!r}: the inbox is not supported yet.")
 
     def routes(self) -> tuple[Route, ...]:
         """List the endpoints."""
@@ -81,15 +80,11 @@ class Pushes:
                 "POST",
                 "/v1/pushes",
                 self.create,
-                "Push a message; 202 once, and only once, the broker has confirmed it",
+                "Push a message; 202 once, and only once, the broker (and the inbox, if durable) has it",
                 _TAG,
                 {202: Answer("Confirmed by the broker.", Accepted)},
-                (400, 401, 403, 413, 415, 422, 503),
+                (400, 401, 403, 409, 413, 415, 422, 503),
                 body=PushRequest,
-            ),
-            Route("GET", "/v1/pushes/<push_id>", self.receipt, "Receipt (not supported yet)", _TAG, {}, (401, 404)),
-            Route(
-                "DELETE", "/v1/pushes/<push_id>", self.receipt, "Cancel (not supported yet)", _TAG, {}, (401, 403, 404)
             ),
             Route(
                 "DELETE",
@@ -100,5 +95,4 @@ class Pushes:
                 {202: Answer("Confirmed by the broker.", Disconnecting)},
                 writes,
             ),
-            Route("GET", "/v1/keys/<text:key>/messages", self.inbox, "Inbox (not supported yet)", _TAG, {}, (401, 404)),
         )

@@ -1,4 +1,8 @@
-"""RabbitMQ as a broker: one AMQP connection, publisher confirms, every message mandatory."""
+"""RabbitMQ as a broker: one AMQP connection, publisher confirms, every message mandatory.
+
+A task with a delay waits on the broker, in the queues of kombu's native delayed delivery, which Celery's workers
+declare and use for later attempts as well (docs/adr/0005): one for each power of two seconds, so whole seconds only.
+"""
 
 import select
 import ssl
@@ -10,6 +14,7 @@ import amqp.spec
 import kombu
 from amqp.exceptions import AMQPError
 from kombu.exceptions import KombuError
+from kombu.transport import native_delayed_delivery as delayed
 
 from app.broker import IO_TIMEOUT_S, PERSISTENT, Settled, TaskMessage, Verdict, failing_as_one
 from proto import queues
@@ -17,6 +22,7 @@ from proto.errors import BrokerUnavailable
 
 HEARTBEAT_S = 10
 _FRAMES_A_TURN = 1000
+_DELAY_EXCHANGE = delayed.level_name(delayed.MAX_LEVEL)
 # py-amqp lets an AttributeError out when a connection closes under a call (it says so in kombu/transport/pyamqp.py).
 _LOST = (OSError, AMQPError, KombuError, AttributeError)
 
@@ -27,8 +33,9 @@ class RabbitBroker:
     py-amqp sets TCP_USER_TIMEOUT to 1 s; with the socket's own timeout a stopped broker costs the thread at most 1 s.
     """
 
-    def __init__(self, url: str, declare: Sequence[kombu.Queue]) -> None:
+    def __init__(self, url: str, declare: Sequence[kombu.Queue], delay_queue_type: str = "quorum") -> None:
         self._declare = declare
+        self._delay_queue_type = delay_queue_type
         self._blocked = False
         self._settled: list[Settled] = []
         self._tag = 0
@@ -61,6 +68,7 @@ class RabbitBroker:
                 self._channel = self._amqp.channel()
                 for queue in self._declare:
                     queue.bind(self._channel).declare()
+                self._declare_delays()
                 self._channel.confirm_select()
                 self._channel.events["basic_ack"].add(self._on_ack)
                 self._channel.events["basic_nack"].add(self._on_nack)
@@ -96,11 +104,12 @@ class RabbitBroker:
             message_id=str(tag),  # comes back with an unroutable message
             **message.properties,
         )
+        exchange, key = queues.EXCHANGE, message.queue
+        if message.delay_s:
+            exchange, key = _DELAY_EXCHANGE, delayed.calculate_routing_key(message.delay_s, key)
         with failing_as_one(*_LOST):
             # Channel.basic_publish would read first, with timeout 0, and spins there on half a frame.
-            self._channel.send_method(
-                amqp.spec.Basic.Publish, "Bssbb", (0, queues.EXCHANGE, message.queue, True, False), content
-            )
+            self._channel.send_method(amqp.spec.Basic.Publish, "Bssbb", (0, exchange, key, True, False), content)
         self._tag = tag
         return tag
 
@@ -118,6 +127,14 @@ class RabbitBroker:
         """See Broker."""
         with failing_as_one(*_LOST):
             self._amqp.heartbeat_tick()
+
+    def _declare_delays(self) -> None:
+        """Do as Celery's worker does when it starts (celery/worker/consumer/delayed_delivery.py)."""
+        same_channel = _Channels(self._channel)
+        delayed.declare_native_delayed_delivery_exchanges_and_queues(same_channel, self._delay_queue_type)
+        for queue in self._declare:
+            if queue.exchange.type == "topic":
+                delayed.bind_queue_to_native_delayed_delivery_exchange(same_channel, queue)
 
     def _readable(self) -> bool:
         sock = self._amqp.sock
@@ -138,3 +155,14 @@ class RabbitBroker:
 
     def _on_unblocked(self) -> None:
         self._blocked = False
+
+
+class _Channels:
+    """What kombu's declarations take for a connection; they would open a channel for each queue, and close none."""
+
+    def __init__(self, channel: Any) -> None:
+        self._channel = channel
+
+    def channel(self) -> Any:
+        """Give the one channel."""
+        return self._channel

@@ -3,16 +3,19 @@
 Refuses to read HTTP (app/body.py), to look anything up, and to guess: no value is converted, no field ignored.
 """
 
-import re
-from collections.abc import Callable, Iterator, Mapping
+import hashlib
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import orjson
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, ValidationError, WithJsonSchema
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
+from app import fields
 from app.body import deeper_than
+from app.times import parse_ms
 from proto import keys as key_names
 from proto.errors import FieldProblem, InvalidPush
 from proto.message import RAW_OP, Message, Push
@@ -20,64 +23,18 @@ from proto.queues import Priority
 
 MAX_DEPTH = 64
 MAX_PROBLEMS = 100
-MAX_TTL_S = 86_400
-_MAX_SERVER = 256
-_MAX_PORT = 65_535
 _MAX_NAME = 64
-_SERVER = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})(?:#[A-Za-z0-9._-]+)?")
-_INT64 = range(-(2**63), 2**63)
 _TARGETS = ("keys", "mids", "rooms")
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much one push may ask for."""
+    """How much one push may ask for, and how long it lives when it does not say so."""
 
     max_message_bytes: int = 65_536
     max_targets: int = 1000
     default_ttl_s: int = 60
-
-
-def _flaw(message: str) -> PydanticCustomError:
-    return PydanticCustomError("flaw", "{text}", {"text": message})
-
-
-def _without(find: Callable[[str], str | None]) -> Callable[[str], str]:
-    def check(text: str) -> str:
-        if (message := find(text)) is not None:
-            raise _flaw(message)
-        return text
-
-    return check
-
-
-def _mid(value: object) -> str:
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        raise _flaw("must be a string or an integer")
-    if isinstance(value, int):
-        if value not in _INT64:
-            raise _flaw("must fit 64 bits")
-        return str(value)
-    return _without(key_names.mid_flaw)(value)
-
-
-def _server(text: str) -> str:
-    match = _SERVER.fullmatch(text)
-    if len(text) > _MAX_SERVER or match is None or not 1 <= int(match["port"]) <= _MAX_PORT:
-        raise _flaw("must be host:port or host:port#boot, at most 256 characters")
-    return text
-
-
-_KEY_SCHEMA = {"type": "string", "minLength": 1, "maxLength": key_names.MAX_KEY_BYTES}
-PlainKey = Annotated[str, AfterValidator(_without(key_names.plain_key_flaw)), WithJsonSchema(_KEY_SCHEMA)]
-Room = Annotated[str, AfterValidator(_without(key_names.room_flaw)), WithJsonSchema(_KEY_SCHEMA)]
-Mid = Annotated[
-    str,
-    PlainValidator(_mid),
-    WithJsonSchema({"anyOf": [_KEY_SCHEMA, {"type": "integer", "format": "int64"}]}),
-]
-Server = Annotated[str, AfterValidator(_server)]
-Op = Annotated[int, Field(ge=0, le=2**31 - 1)]
+    durable_ttl_s: int = 86_400
 
 
 class PushRequest(BaseModel):
@@ -85,33 +42,33 @@ class PushRequest(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
-    keys: list[PlainKey] = Field(default=[], description="Plain keys, as sessions connected with them.")
-    mids: list[Mid] = Field(default=[], description="Members: each of their sessions gets the message.")
-    rooms: list[Room] = Field(default=[], description="Rooms: each session that joined gets the message.")
+    keys: list[fields.PlainKey] = Field(default=[], description="Plain keys, as sessions connected with them.")
+    mids: list[fields.Mid] = Field(default=[], description="Members: each of their sessions gets the message.")
+    rooms: list[fields.Room] = Field(default=[], description="Rooms: each session that joined gets the message.")
     all: bool = Field(default=False, description="Every session.")
-    server: Server | None = Field(default=None, description="Straight to this node, without a look at the directory.")
-    op: Op = Field(default=RAW_OP, description="What the message is; sessions may list the ops they accept.")
-    msg: Any = Field(description="The message: any JSON value, null too.")
-    ttl_s: Annotated[int, Field(ge=1, le=MAX_TTL_S)] | None = Field(
-        default=None,
-        description="After so many seconds it is no longer delivered; the server's default (60) if absent.",
+    server: fields.Server | None = Field(
+        default=None, description="Straight to this node, without a look at the directory. Not with durable."
     )
-    priority: Literal["high", "normal", "bulk"] = Field(default="normal", description="Separate queues.")
-    durable: bool = Field(default=False, description="Not supported yet: only false is taken.")
-    delay_s: Annotated[float, Field(ge=0)] = Field(default=0, description="Not supported yet: only 0 is taken.")
-    deliver_at: str | None = Field(default=None, description="Not supported yet: leave it out.")
-    request_id: str | None = Field(default=None, description="Not supported yet: leave it out.")
-    trace: bool = Field(default=False, description="Not supported yet: only false is taken.")
+    op: fields.Op = Field(default=RAW_OP, description="What the message is; sessions may list the ops they accept.")
+    msg: Any = Field(description="The message: any JSON value, null too.")
+    ttl_s: fields.TtlS | None = Field(
+        default=None,
+        description="So many seconds after it is due it is no longer delivered; the server's default (60, durable: "
+        f"86400) if absent. At most {fields.MAX_TTL_S} unless durable.",
+    )
+    priority: Literal["high", "normal", "bulk"] = Field(
+        default="normal", description="Separate queues. Never changes the order of one key's durable messages."
+    )
+    durable: bool = Field(
+        default=False, description="Kept in the inbox of each key until it expires; sessions that reconnect get it."
+    )
+    delay_s: fields.DelayS = Field(default=0, description="Deliver after so many seconds, not before.")
+    deliver_at: fields.Time | None = Field(default=None, description="Deliver at this time, not before; past: now.")
+    request_id: fields.RequestId | None = Field(
+        default=None, description="The caller's own name for this call: for 24 hours a repeated call is one push."
+    )
+    trace: bool = Field(default=False, description="Keep a receipt of an ephemeral push, too.")
 
-
-# What is not in this release, and the one value each field may have until then.
-_NOT_YET: Mapping[str, object] = {
-    "durable": False,
-    "delay_s": 0,
-    "deliver_at": None,
-    "request_id": None,
-    "trace": False,
-}
 
 _TEXTS: Mapping[str, str] = {
     "missing": "is required",
@@ -122,7 +79,7 @@ _TEXTS: Mapping[str, str] = {
     "float_type": "must be a number",
     "list_type": "must be a list",
     "greater_than_equal": "must be at least {ge:g}",
-    "less_than_equal": "must be at most {le}",
+    "less_than_equal": "must be at most {le:.0f}",
     "literal_error": "must be one of high, normal, bulk",
 }
 
@@ -140,16 +97,25 @@ def read_push(value: Any, *, now_ms: int, push_id: str, limits: Limits) -> Push:
     except ValidationError as error:
         problems += map(_problem, error.errors(include_url=False, include_input=False))
     faulty = {problem.field for problem in problems}
-    problems += [
-        FieldProblem(name, "not supported yet")
-        for name, only in _NOT_YET.items()
-        if name in value and name not in faulty and value[name] != only
-    ]
+    problems += [problem for problem in _conflicts(value, now_ms) if problem.field not in faulty]
     body, message_problem = _encoded(value, limits)
     if message_problem is not None:
         problems.append(message_problem)
     if problems or request is None:
         raise InvalidPush(problems[:MAX_PROBLEMS])
+    return _push(request, body, now_ms=now_ms, push_id=push_id, limits=limits)
+
+
+def digest_of(value: Mapping[str, Any]) -> str:
+    """Give what two bodies have in common exactly when they ask for the same: the order of names does not matter."""
+    return hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def _push(request: PushRequest, body: bytes, *, now_ms: int, push_id: str, limits: Limits) -> Push:
+    due_ms = now_ms + math.ceil(request.delay_s * 1000)
+    if request.deliver_at is not None:
+        due_ms = max(now_ms, parse_ms(request.deliver_at))
+    default_s = limits.durable_ttl_s if request.durable else limits.default_ttl_s
     return Push(
         push_id=push_id,
         keys=_keys(request),
@@ -157,7 +123,11 @@ def read_push(value: Any, *, now_ms: int, push_id: str, limits: Limits) -> Push:
         priority=Priority(request.priority),
         server=request.server,
         accepted_ms=now_ms,
-        expires_ms=now_ms + 1000 * (request.ttl_s or limits.default_ttl_s),
+        expires_ms=due_ms + 1000 * (request.ttl_s or default_s),
+        durable=request.durable,
+        not_before_ms=due_ms if due_ms > now_ms else 0,
+        recorded=request.durable or request.trace or due_ms > now_ms,
+        request_id=request.request_id,
     )
 
 
@@ -180,6 +150,29 @@ def _target_problems(value: Mapping[str, Any], limits: Limits) -> Iterator[Field
         yield FieldProblem(most, f"holds too many: a push has at most {limits.max_targets} targets in all")
     elif not (any(sizes.values()) or malformed or value.get("all", False)):
         yield FieldProblem("keys", "name at least one target: keys, mids, rooms or all")
+
+
+def _conflicts(value: Mapping[str, Any], now_ms: int) -> Iterator[FieldProblem]:
+    """Name what each field allows and another, or the time, does not."""
+    durable, ttl_s, deliver_at = (value.get(name) for name in ("durable", "ttl_s", "deliver_at"))
+    longest_s = fields.MAX_DURABLE_TTL_S if durable is True else fields.MAX_TTL_S
+    if isinstance(ttl_s, int) and ttl_s > longest_s:
+        yield FieldProblem("ttl_s", f"must be at most {longest_s}")
+    if durable is True and value.get("server") is not None:
+        yield FieldProblem("server", "cannot be named for a durable push: whoever answers to its keys gets it")
+    if deliver_at is None:
+        return
+    if value.get("delay_s"):
+        yield FieldProblem("deliver_at", "cannot be given together with delay_s")
+    elif isinstance(deliver_at, str) and _ms_until(deliver_at, now_ms) > 1000 * fields.MAX_DELAY_S:
+        yield FieldProblem("deliver_at", f"must be at most {fields.MAX_DELAY_S} seconds from now")
+
+
+def _ms_until(text: str, now_ms: int) -> int:
+    try:
+        return parse_ms(text) - now_ms
+    except ValueError:
+        return 0  # the model has said so
 
 
 def _encoded(value: Mapping[str, Any], limits: Limits) -> tuple[bytes, FieldProblem | None]:

@@ -28,9 +28,14 @@ class WebSettings(BaseSettings):
     max_message_bytes: int = Field(default=65_536, ge=1, description="Largest `msg`, as encoded JSON.")
     max_targets: int = Field(default=1000, ge=1, description="Most keys, members and rooms of one push, in all.")
     default_ttl_s: int = Field(default=60, ge=1, le=86_400, description="Life of a push that names no `ttl_s`.")
+    durable_ttl_s: int = Field(
+        default=86_400, ge=1, le=604_800, description="Life of a durable push that names no `ttl_s`."
+    )
     store_watch_s: float = Field(default=0.5, gt=0, description="How often the store is asked whether it is up.")
     probe_fresh_s: float = Field(
-        default=10.0, gt=0, description="A node whose last push to itself is older gets no new browsers."
+        default=10.0,
+        gt=0,
+        description="A node whose last push to itself is older gets no new browsers, unless that is so of all.",
     )
     flower_url: str = Field(default="http://127.0.0.1:5555", description="Where /flower leads: the task monitor.")
     log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR.")

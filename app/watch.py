@@ -1,5 +1,7 @@
 """A thread that keeps asking whether the store is up, so that accepting a push costs no round trip to know it.
 
+What it asks for is the time (StoreClock.ask), so that the process also knows that without a round trip.
+
 Refuses to repair anything.
 """
 
@@ -14,10 +16,10 @@ log = structlog.get_logger(__name__)
 
 
 class StoreWatch:
-    """Knows whether *ping* succeeded last; it is asked every *every_s* seconds and must have a deadline of its own."""
+    """Knows whether *ask* succeeded last; it is asked every *every_s* seconds and must have a deadline of its own."""
 
-    def __init__(self, ping: Callable[[], None], every_s: float) -> None:
-        self._ping = ping
+    def __init__(self, ask: Callable[[], None], every_s: float) -> None:
+        self._ask = ask
         self._every_s = every_s
         self._up = False
         self._stop = threading.Event()
@@ -39,7 +41,7 @@ class StoreWatch:
     def look(self) -> None:
         """Ask once."""
         try:
-            self._ping()
+            self._ask()
         except StoreUnavailable as error:
             if self._up:
                 log.warning("store_down", reason=str(error))

@@ -8,6 +8,7 @@ import gc
 import ipaddress
 import signal
 import sys
+import threading
 from functools import partial
 
 import structlog
@@ -18,11 +19,13 @@ from app.commit import Committer, Intake, State
 from app.factory import Parts, create_app
 from app.metrics import Metrics
 from app.publisher import Publisher
+from app.records import Records
 from app.server import CannotListen, Server
 from app.settings import WebSettings
 from app.watch import StoreWatch
 from proto import log as logs
-from store.connection import connect, ping
+from store.clock import StoreClock
+from store.connection import connect
 from store.directory import RedisDirectory
 from store.registry import Registry
 from store.settings import StoreSettings
@@ -60,11 +63,12 @@ def bind_flaw(settings: WebSettings) -> str | None:
 
 def serve(settings: WebSettings, store_settings: StoreSettings) -> None:
     """Serve until SIGTERM or SIGINT; then answer what is in progress, and see every push confirmed or refused."""
+    import celeryconfig
     from tasks.celery import app as celery_app
 
-    client = connect(store_settings)
+    client, clock, stopping = connect(store_settings), StoreClock(), threading.Event()
     registry = Registry(client, store_settings)
-    watch = StoreWatch(partial(ping, client), settings.store_watch_s)
+    watch = StoreWatch(partial(clock.ask, client), settings.store_watch_s)
     committer, publisher, metrics = *make_committer(settings), Metrics()
     metrics.watch(
         inflight=lambda: publisher.in_flight,
@@ -76,13 +80,22 @@ def serve(settings: WebSettings, store_settings: StoreSettings) -> None:
         form_task=celery_app.amqp.as_task_v2,
         directory=RedisDirectory(client, store_settings, registry),
         registry=registry,
+        records=Records.on(client, store_settings, clock),
         store_is_up=watch.is_up,
         broker_state=lambda: committer.state,
         metrics=metrics,
+        now_ms=clock.now_ms,
+        broker_delays=celeryconfig.settings.on_rabbitmq,
+        stopping=stopping,
     )
     server = Server(create_app(settings, parts), settings)
+
+    def stop(*_: object) -> None:
+        stopping.set()  # who waits for a receipt gets it as it is
+        server.stop()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: server.stop())
+        signal.signal(number, stop)
     watch.start()
     committer.start()
     gc.collect()
@@ -110,7 +123,7 @@ def _broker() -> Broker:
 
     declare = [celeryconfig.dead_queue, *celeryconfig.push_queues.values()]
     if celeryconfig.settings.on_rabbitmq:
-        return RabbitBroker(celeryconfig.broker_url, declare)
+        return RabbitBroker(celeryconfig.broker_url, declare, celeryconfig.broker_native_delayed_delivery_queue_type)
     return EmbeddedBroker(celeryconfig.broker_url, celeryconfig.broker_transport_options, declare)
 
 

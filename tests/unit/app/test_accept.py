@@ -84,18 +84,12 @@ def test_disconnecting_names_a_faulty_key_and_needs_store_and_broker() -> None:
     assert web.kept.messages == []
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "what"),
-    [
-        ("GET", "/v1/pushes/01M87E00C0DV7EM2NAJXDY2T12", "receipts are not supported yet"),
-        ("DELETE", "/v1/pushes/01M87E00C0DV7EM2NAJXDY2T12", "receipts are not supported yet"),
-        ("GET", "/v1/keys/alice/messages", "the inbox is not supported yet"),
-    ],
-)
-def test_what_is_not_in_this_release_says_so(method: str, path: str, what: str) -> None:
-    response = make_web().call(method, path)
-    assert response.status_code == 404
-    assert what in response.json["detail"]
+def test_an_ephemeral_push_that_nobody_wants_a_receipt_of_does_not_touch_the_store() -> None:
+    web = make_web()
+    assert web.post(_PUSH).status_code == 202
+    assert web.post({"msg": 1}, "/im/push/all").status_code == 200
+    assert (web.memory.round_trips, web.memory.empty) == (0, True)
+    assert [set(payload) & {"durable", "recorded", "request_id"} for payload in web.kept.payloads] == [set(), set()]
 
 
 def test_accepted_and_refused_pushes_are_counted() -> None:

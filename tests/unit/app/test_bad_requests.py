@@ -17,7 +17,9 @@ _NO_TARGET = "name at least one target: keys, mids, rooms or all"
 _TOO_MANY = "holds too many: a push has at most 1000 targets in all"
 _CONTROL = "must not hold control characters"
 _SURROUNDED = "must not begin or end with white space"
-_NOT_YET = "not supported yet"
+_TIME = "must be a time with an offset, as in 2027-01-31T09:30:00Z (RFC 3339)"
+_REQUEST_ID = "must be 1 to 128 printable characters"
+_NO_SERVER = "cannot be named for a durable push: whoever answers to its keys gets it"
 
 
 def _nested(depth: int) -> Any:
@@ -89,22 +91,45 @@ _FIELDS: dict[str, tuple[Any, Errors]] = {
     "msg deep": ({**_OK, "msg": _nested(65)}, [("msg", "must be nested at most 64 levels deep")]),
     "too many keys": ({"keys": ["k"] * 1001, "msg": 1}, [("keys", _TOO_MANY)]),
     "too many in all": ({"keys": ["k"] * 500, "rooms": ["r"] * 501, "msg": 1}, [("rooms", _TOO_MANY)]),
-    "durable": ({**_OK, "durable": True}, [("durable", _NOT_YET)]),
+    "ttl_s beyond a week": ({**_OK, "ttl_s": 10**18}, [("ttl_s", "must be at most 86400")]),
+    "ttl_s long, durable": ({**_OK, "durable": True, "ttl_s": 604_801}, [("ttl_s", "must be at most 604800")]),
+    "ttl_s 0, durable": ({**_OK, "durable": True, "ttl_s": 0}, [("ttl_s", "must be at least 1")]),
     "durable a string": ({**_OK, "durable": "no"}, [("durable", "must be true or false")]),
-    "request_id": ({**_OK, "request_id": "r1"}, [("request_id", _NOT_YET)]),
-    "delay_s": ({**_OK, "delay_s": 0.5}, [("delay_s", _NOT_YET)]),
+    "durable null": ({**_OK, "durable": None}, [("durable", "must be true or false")]),
+    "durable to a server": ({**_OK, "durable": True, "server": "h:9500"}, [("server", _NO_SERVER)]),
+    "durable to no server": ({**_OK, "durable": True, "server": "h"}, [("server", _SERVER)]),
+    "trace a number": ({**_OK, "trace": 1}, [("trace", "must be true or false")]),
+    "request_id empty": ({**_OK, "request_id": ""}, [("request_id", _REQUEST_ID)]),
+    "request_id long": ({**_OK, "request_id": "r" * 129}, [("request_id", _REQUEST_ID)]),
+    "request_id with a newline": ({**_OK, "request_id": "r\n"}, [("request_id", _REQUEST_ID)]),
+    "request_id a number": ({**_OK, "request_id": 7}, [("request_id", "must be a string")]),
     "delay_s negative": ({**_OK, "delay_s": -1}, [("delay_s", "must be at least 0")]),
-    "deliver_at": ({**_OK, "deliver_at": "2027-01-01T00:00:00Z"}, [("deliver_at", _NOT_YET)]),
-    "trace": ({**_OK, "trace": True}, [("trace", _NOT_YET)]),
+    "delay_s long": ({**_OK, "delay_s": 2_592_000.5}, [("delay_s", "must be at most 2592000")]),
+    "delay_s a string": ({**_OK, "delay_s": "5"}, [("delay_s", "must be a number")]),
+    "delay_s a bool": ({**_OK, "delay_s": True}, [("delay_s", "must be a number")]),
+    "delay_s null": ({**_OK, "delay_s": None}, [("delay_s", "must be a number")]),
+    "deliver_at without offset": ({**_OK, "deliver_at": "2027-01-01T00:00:00"}, [("deliver_at", _TIME)]),
+    "deliver_at a date": ({**_OK, "deliver_at": "2027-01-01"}, [("deliver_at", _TIME)]),
+    "deliver_at no date": ({**_OK, "deliver_at": "2027-02-30T00:00:00Z"}, [("deliver_at", _TIME)]),
+    "deliver_at without colons": ({**_OK, "deliver_at": "20270101T000000Z"}, [("deliver_at", _TIME)]),
+    "deliver_at a number": ({**_OK, "deliver_at": 1_900_000_000}, [("deliver_at", "must be a string")]),
+    "deliver_at late": (
+        {**_OK, "deliver_at": "9999-12-31T23:59:59Z"},
+        [("deliver_at", "must be at most 2592000 seconds from now")],
+    ),
+    "deliver_at and delay_s": (
+        {**_OK, "deliver_at": "2027-01-01T00:00:00Z", "delay_s": 1},
+        [("deliver_at", "cannot be given together with delay_s")],
+    ),
     "everything at once": (
-        {"keys": ["a", ""], "mids": [None], "op": -1, "durable": True, "colour": 1},
+        {"keys": ["a", ""], "mids": [None], "op": -1, "durable": True, "server": "h:1", "colour": 1},
         [
             ("keys[1]", "must not be empty"),
             ("mids[0]", _MID),
             ("op", "must be at least 0"),
             ("msg", "is required"),
             ("colour", "is not a known field"),
-            ("durable", _NOT_YET),
+            ("server", _NO_SERVER),
         ],
     ),
 }
@@ -165,6 +190,7 @@ def test_fields_at_fault_are_all_named_and_nothing_is_enqueued(name: str) -> Non
     assert (response.status_code, _errors(response)) == (422, errors)
     assert response.content_type == "application/problem+json"
     assert web.kept.messages == []
+    assert web.memory.round_trips == 0
 
 
 @pytest.mark.parametrize("name", _RAW_FIELDS)

@@ -59,7 +59,7 @@ def test_a_push_is_documented_field_by_field(document: dict[str, Any]) -> None:
         "durable", "delay_s", "deliver_at", "request_id", "trace",
     }  # fmt: skip
     assert set(document["paths"]["/v1/pushes"]["post"]["responses"]) == {
-        "202", "400", "401", "403", "413", "415", "422", "503",
+        "202", "400", "401", "403", "409", "413", "415", "422", "503",
     }  # fmt: skip
 
 

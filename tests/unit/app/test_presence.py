@@ -90,6 +90,16 @@ def test_the_best_node_is_the_least_loaded_that_is_fit(web: Web) -> None:
     }
 
 
+def test_when_no_proof_is_fresh_the_least_loaded_that_ever_delivered_is_best(web: Web) -> None:
+    web.store.nodes = [
+        _node("draining:1", 0, draining=True),
+        _node("new:1", 0, probe_age_ms=None),
+        _node("stale:1", 2, probe_age_ms=60_000),
+        _node("fuller:1", 3, probe_age_ms=10_001),
+    ]
+    assert web.get("/v1/nodes/best").json["node"] == "stale:1#b"
+
+
 @pytest.mark.parametrize("nodes", [[], [_node("a:1", draining=True)], [_node("a:1", probe_age_ms=None)]])
 def test_with_no_fit_node_the_answer_is_503(web: Web, nodes: list[NodeInfo]) -> None:
     web.store.nodes = nodes

@@ -2,10 +2,10 @@
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.requests import Limits, read_push
+from app.requests import Limits, digest_of, read_push
 from proto.errors import InvalidPush
 from proto.message import Push
 from proto.queues import Priority
@@ -45,9 +45,52 @@ def test_servers_are_named_by_address_or_incarnation(server: str) -> None:
     assert _read({"keys": ["a"], "msg": 1, "server": server}).server == server
 
 
-def test_values_that_mean_not_given_are_taken_for_what_is_not_supported() -> None:
+def test_values_that_mean_not_given_are_taken() -> None:
     value = {"durable": False, "delay_s": 0, "deliver_at": None, "request_id": None, "trace": False, "server": None}
-    assert _read({"keys": ["a"], "msg": 1, **value}).keys == ("a",)
+    push = _read({"keys": ["a"], "msg": 1, **value})
+    assert (push.durable, push.recorded, push.not_before_ms, push.request_id) == (False, False, 0, None)
+
+
+def test_a_durable_push_lives_for_a_day_unless_it_says_so_and_for_a_week_at_most() -> None:
+    push = _read({"keys": ["a"], "msg": 1, "durable": True})
+    assert (push.durable, push.recorded, push.expires_ms) == (True, True, _NOW + 86_400_000)
+    assert _read({"keys": ["a"], "msg": 1, "durable": True, "ttl_s": 604_800}).expires_ms == _NOW + 604_800_000
+
+
+def test_a_traced_push_is_recorded_and_a_named_request_by_itself_is_not() -> None:
+    assert _read({"keys": ["a"], "msg": 1, "trace": True}).recorded
+    push = _read({"keys": ["a"], "msg": 1, "request_id": "order 7/é"})
+    assert (push.request_id, push.recorded) == ("order 7/é", False)
+
+
+@pytest.mark.parametrize(
+    ("fields", "due_ms"),
+    [
+        ({"delay_s": 5}, _NOW + 5000),
+        ({"delay_s": 0.0001}, _NOW + 1),
+        ({"delay_s": 2_592_000}, _NOW + 2_592_000_000),
+        ({"deliver_at": "2023-11-14T22:13:25Z"}, _NOW + 5000),
+        ({"deliver_at": "2023-11-15t00:13:25.0001+02:00"}, _NOW + 5001),
+        ({"deliver_at": "2023-11-14T22:13:25.123456789-00:00"}, _NOW + 5124),
+        ({"deliver_at": "2023-11-14T22:13:20Z"}, 0),
+        ({"deliver_at": "0001-01-01T00:00:00+23:59"}, 0),
+    ],
+)
+def test_a_push_is_due_when_it_says_and_lives_from_then_on(fields: dict[str, object], due_ms: int) -> None:
+    push = _read({"keys": ["a"], "msg": 1, **fields})
+    assert (push.not_before_ms, push.recorded) == (due_ms, due_ms > 0)
+    assert push.expires_ms == (due_ms or _NOW) + 60_000
+
+
+def test_bodies_that_differ_in_the_order_of_names_only_are_the_same_request() -> None:
+    body: dict[str, object] = {"keys": ["a"], "msg": {"x": 1, "y": [1, 2]}}
+    assert digest_of(body) == digest_of({"msg": {"y": [1, 2], "x": 1}, "keys": ["a"]})
+    others: tuple[dict[str, object], ...] = (
+        {**body, "op": 9},
+        {**body, "msg": {"x": 1, "y": [2, 1]}},
+        {**body, "msg": {"x": "1", "y": [1, 2]}},
+    )
+    assert all(digest_of(other) != digest_of(body) for other in others)
 
 
 def test_a_thousand_targets_and_a_message_of_64_kib_are_the_most() -> None:
@@ -67,7 +110,22 @@ _JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
 )
 _NAMES = st.sampled_from(
-    ["keys", "mids", "rooms", "all", "server", "op", "msg", "ttl_s", "priority", "durable", "delay_s"]
+    [
+        "keys",
+        "mids",
+        "rooms",
+        "all",
+        "server",
+        "op",
+        "msg",
+        "ttl_s",
+        "priority",
+        "durable",
+        "delay_s",
+        "deliver_at",
+        "request_id",
+        "trace",
+    ]
 )
 
 
@@ -85,6 +143,7 @@ def test_any_json_value_becomes_a_push_or_names_its_fields(value: object) -> Non
         assert read.problems
 
 
+@settings(deadline=None)  # an app is made for each
 @given(st.binary(max_size=200))
 def test_any_bytes_get_an_answer_that_is_no_fault_of_ours(raw: bytes) -> None:
     assert make_web().post(raw).status_code in {400, 422}
