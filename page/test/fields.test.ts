@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { jsonFlaw, parseOps, pretty, pushBody, rootField, SHOWN, splitList, type PushForm } from "../src/fields.js";
+import { gapNotice, jsonFlaw, parseOps, pretty, pushBody, readyNotice, rootField, SHOWN, splitList, type PushForm } from "../src/fields.js";
 
 const FORM: PushForm = {
   kind: "keys",
@@ -8,6 +8,10 @@ const FORM: PushForm = {
   op: "9",
   priority: "normal",
   ttlS: "",
+  delayS: "",
+  durable: false,
+  trace: false,
+  requestId: "",
   server: "",
   msg: "1",
 };
@@ -85,4 +89,19 @@ test("a long message is cut, and the page says by how much", () => {
   assert.equal(pretty({ a: 1 }), '{\n  "a": 1\n}');
   assert.equal(pretty(undefined), "undefined");
   assert.ok(pretty("x".repeat(SHOWN + 8)).endsWith("… 10 more characters"));
+});
+
+test("what makes a push durable, late, traced or repeatable goes into the body, and only when it is asked for", () => {
+  const body = bodyOf({ durable: true, trace: true, delayS: "1.5", requestId: " r1 " });
+  assert.deepEqual(JSON.parse(body), {
+    keys: ["alice-phone"], op: 9, priority: "normal", delay_s: 1.5, durable: true, trace: true, request_id: "r1", msg: 1,
+  });
+  assert.deepEqual(errorsOf({ delayS: "soon", ttlS: "0" }), { ttl_s: "Seconds, more than 0", delay_s: "Seconds, more than 0" });
+});
+
+test("a session that resumed says of what it missed nothing; a first one says nothing", () => {
+  const ready = { key: "k", session: "s", node: "n", cursors: {} };
+  assert.equal(readyNotice({ ...ready, recovered: {} }), "");
+  assert.equal(readyNotice({ ...ready, recovered: { k: true, "room:r": false, all: true } }), "Resumed: nothing was missed of k, all");
+  assert.match(gapNotice({ key: "k", reason: "epoch", epoch: "e", offset: 8 }), /of k were missed, the store.* after offset 8$/);
 });

@@ -217,3 +217,32 @@ def test_the_docs_page_renders_the_api(watched: Watched) -> None:
     page.locator(".opblock-post").first.click()
     expect(page.locator(".opblock-body").first).to_be_visible()
     watched.shoot("docs")
+
+
+def test_a_durable_push_shows_its_place_and_a_session_that_comes_back_says_what_it_missed(
+    watched: Watched, name: Name
+) -> None:
+    page = watched.open()
+    _connect(page, name("k"))
+    page.get_by_test_id("durable").check()
+    page.get_by_test_id("request-id").fill(name("request"))
+    push_id = _send(page, "keys", name("k"), {"stored": True})
+    assert _send(page, "keys", name("k"), {"stored": True}) == push_id, "the same request"
+    shown = _message(page, push_id)
+    expect(shown).to_have_count(1)
+    expect(shown.locator(".tag-offset")).to_contain_text("1")
+    expect(shown.locator(".tag-epoch")).to_have_text(re.compile(r"epoch\w+"))
+    with page.context.expect_page() as opened:
+        page.get_by_role("link", name="receipt").click()
+    assert opened.value.text_content("body") is not None
+    opened.value.close()
+
+    page.get_by_test_id("connect").click()
+    expect(page.get_by_test_id("state")).to_have_text("Disconnected")
+    meanwhile = _push(watched.fleet, keys=[name("k")], msg="meanwhile", durable=True)
+    page.get_by_test_id("connect").click()
+    expect(_message(page, meanwhile).locator(".tag-offset")).to_contain_text("2")
+    notice = page.get_by_test_id("notice")
+    expect(notice).to_contain_text(f"Resumed: nothing was missed of {name('k')}")
+    expect(page.get_by_test_id("count")).to_have_text("2")
+    watched.shoot("page-durable")
