@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from cloudpush.errors import Refused
-from cloudpush.listener import Listener, Message, Ready
+from cloudpush.events import Message, Ready
+from cloudpush.listener import Listener
 from tests.parts.fleet import Fleet
 from tests.parts.process import until
 
@@ -23,7 +24,7 @@ class Session:
         self.got: list[Message] = []
         self.ready: list[Ready] = []
         self._listener = Listener(
-            node_url, auth, on_message=self.got.append, on_ready=self.ready.append, polling=polling
+            node_url, on_message=self.got.append, on_ready=self.ready.append, polling=polling, **auth
         )
         self._thread = threading.Thread(target=self._listener.run, daemon=True)
 
@@ -67,7 +68,7 @@ def test_a_push_reaches_its_keys_on_both_nodes_once(fleet: Fleet, polling: bool)
 
 
 def test_a_refused_session_ends_its_listener_with_the_reason(fleet: Fleet) -> None:
-    listener = Listener(lambda: fleet.nodes[0].url, {"key": "room:not-a-plain-key"}, on_message=lambda _: None)
+    listener = Listener(lambda: fleet.nodes[0].url, key="room:not-a-plain-key", on_message=lambda _: None)
     with pytest.raises(Refused) as refused:
         listener.run(timeout_s=10)
     assert (refused.value.code, refused.value.field) == ("invalid_key", "key")
@@ -79,7 +80,6 @@ def test_a_listener_whose_time_is_over_has_lost_nothing(fleet: Fleet, polling: b
     lost: list[str] = []
     listener = Listener(
         lambda: fleet.nodes[0].url,
-        {},
         on_message=lambda _: None,
         on_ready=ready.append,
         on_lost=lost.append,

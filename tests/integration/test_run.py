@@ -16,7 +16,7 @@ def test_ready_means_that_a_push_is_taken_and_a_restart_finds_its_data(tmp_path:
             answer = requests.post(f"{launch.url}/v1/pushes", json={"all": True, "msg": "hello"}, timeout=5)
             assert answer.status_code == 202
             with Client(launch.url) as client:
-                assert client.best_node()["url"].startswith("http://127.0.0.1:")
+                assert client.best_node().url.startswith("http://127.0.0.1:")
             launch.child.terminate()
             assert launch.child.returncode == 0
             launch.child.log.unlink()

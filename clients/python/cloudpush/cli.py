@@ -1,18 +1,22 @@
-"""The command line: ``cloudpush push / listen / online / nodes / receipt``.
+"""The command line: ``cloudpush push / listen / receipt / cancel / messages / online / nodes``.
 
 Every error is one line that says what to do next, with exit code 1; never a traceback.
 """
 
 import json
 import sys
+from dataclasses import asdict
 from typing import Any
 
 import click
 
+from cloudpush.durations import Seconds
+from cloudpush.fate import WAITS, Teller, cancel, follow_on, messages, receipt
+from cloudpush.following import DELIVERED, UNDELIVERED, UNDER_WAY
 from cloudpush.listen import listen
-from cloudpush.options import connection_options, errors_told
-from cloudpush.rest import Client
-from cloudpush.show import one_line, table
+from cloudpush.options import client_of, connection_options, errors_told
+from cloudpush.results import Milestone
+from cloudpush.show import print_json, table
 
 _PRIORITIES = ("high", "normal", "bulk")
 
@@ -27,13 +31,18 @@ def main() -> None:
         cloudpush listen --key alice
         cloudpush push --key alice '{"hello": "world"}'
     \b
+    Keep it until alice is back, and see what became of it:
+        cloudpush push --key alice --durable '{"hello": "again"}'
+        cloudpush receipt ID --follow
+    \b
     Where cloudpush is: --url or CLOUDPUSH_URL; needed when REST is not on port
     8000 of this machine (`make run` with CLOUDPUSH_WEB_PORT set, say):
         export CLOUDPUSH_URL=http://127.0.0.1:8001
     """  # noqa: D301 - \b is click's mark for a block that is kept as it is
 
 
-main.add_command(listen)
+for command in (listen, receipt, cancel, messages):
+    main.add_command(command)
 
 
 @main.command()
@@ -43,44 +52,69 @@ main.add_command(listen)
 @click.option("--room", "rooms", multiple=True, help="To every session in this room; repeat for more.")
 @click.option("--all", "everyone", is_flag=True, help="To every session.")
 @click.option("--op", type=int, help="Operation number of the message; 9 if not given.")
+@click.option("--durable", is_flag=True, help="Store it first: sessions that are away get it when they come back.")
+@click.option("--ttl", "--ttl-s", "ttl_s", type=Seconds(), help="How long it is worth delivering: 90, 15m, 2h, 7d.")
+@click.option("--delay", "delay_s", type=Seconds(), help="Deliver it this much later.")
+@click.option("--deliver-at", help="Deliver it at this time: 2030-01-31T12:00:00Z.")
 @click.option("--priority", type=click.Choice(_PRIORITIES), help="Which queue it takes; normal if not given.")
-@click.option("--ttl-s", type=int, help="Seconds after which it is not worth delivering any more.")
+@click.option("--request-id", help="The same id and push are delivered once, in 24 h; made up if not given.")
+@click.option("--trace", is_flag=True, help="Keep a receipt, for a push that has none otherwise.")
+@click.option("--wait", type=click.Choice(WAITS), help="Print each step until every key is there (implies --trace).")
+@click.option("--wait-s", type=click.FloatRange(min=1), default=30.0, show_default=True, help="How long to --wait.")
 @click.option("--server", help="Straight to this node (host:port or host:port#boot), without asking the directory.")
 @connection_options
-def push(message: str, url: str, api_key: str | None, as_json: bool, **asked: Any) -> None:
+def push(
+    message: str,
+    url: str,
+    api_key: str | None,
+    as_json: bool,
+    everyone: bool,
+    wait: Milestone | None,
+    wait_s: float,
+    **asked: Any,
+) -> None:
     """Push one message.
 
     MSG is JSON, or plain text, which is sent as a JSON string; - reads it from stdin.
+
+    With --wait the exit code is 0 if every key got there, 3 if one ended otherwise, 4 if the time was over before.
 
     \b
     Examples:
         cloudpush push --key alice '{"hello": "world"}'
         cloudpush push --room live://1000 --op 9 --priority high 'a plain text'
+        cloudpush push --mid 42 --durable --ttl 7d --wait acked '"read me"'
         date | cloudpush push --all -
     """  # noqa: D301
-    body = push_body(message if message != "-" else sys.stdin.read(), **asked)
-    if not any(name in body for name in ("keys", "mids", "rooms", "all")):
+    if not (everyone or asked["keys"] or asked["mids"] or asked["rooms"]):
         raise click.ClickException("to whom? Give at least one of --key, --mid, --room, --all.")
-    with errors_told(), Client(url, api_key=api_key) as client:
-        accepted = client.push(body)
-    if as_json:
-        _print_json({"push_id": accepted.push_id, "status": accepted.status, "href": accepted.href})
-    else:
-        click.echo(f"{accepted.status} push_id={accepted.push_id}")
+    if wait == "acked" and not asked["durable"]:
+        raise click.ClickException("only durable messages are acked: add --durable, or give --wait emitted.")
+    if asked["request_id"] is None:
+        del asked["request_id"]
+    asked["trace"] = asked["trace"] or (wait is not None and not asked["durable"])
+    msg = message_of(message if message != "-" else sys.stdin.read())
+    with errors_told(), client_of(url, api_key) as client:
+        accepted = client.push(msg, all=everyone, **asked)
+        if as_json:
+            print_json({"push_id": accepted.push_id, "status": accepted.status, "href": accepted.href})
+        else:
+            click.echo(f"{accepted.status} push_id={accepted.push_id}")
+        if wait is None:
+            return
+        told = Teller(as_json)
+        last = follow_on(client, told.tell(client.receipt(accepted.push_id)), told, wait_s, wait)
+    there = all(one.reached(wait) for one in last.keys.values())
+    raise click.exceptions.Exit(DELIVERED if there else UNDELIVERED if last.reached(wait) else UNDER_WAY)
 
 
-def push_body(message: str, *, everyone: bool, **asked: Any) -> dict[str, Any]:
-    """Form the body of ``POST /v1/pushes`` from the options that were given."""
-    body = {name: list(value) if isinstance(value, tuple) else value for name, value in asked.items()}
-    body = {name: value for name, value in body.items() if value not in (None, [])}
-    if everyone:
-        body["all"] = True
+def message_of(text: str) -> Any:
+    """Read MSG: JSON, or else the text itself."""
     try:
-        body["msg"] = json.loads(message)
+        return json.loads(text)
     except ValueError:
-        body["msg"] = message.rstrip("\n")
         click.echo("note: not JSON, so it is sent as a JSON string", err=True)
-    return body
+        return text.rstrip("\n")
 
 
 @main.command()
@@ -99,7 +133,7 @@ def online(keys: tuple[str, ...], room: str | None, rooms: bool, url: str, api_k
     """  # noqa: D301
     if sum((bool(keys), room is not None, rooms)) > 1:
         raise click.ClickException("one question at a time: give --key, --room or --rooms.")
-    with errors_told(), Client(url, api_key=api_key) as client:
+    with errors_told(), client_of(url, api_key) as client:
         answer: dict[str, Any]
         if keys:
             counts = client.online_keys(keys)
@@ -109,12 +143,12 @@ def online(keys: tuple[str, ...], room: str | None, rooms: bool, url: str, api_k
             rows, answer = [[room, str(sessions)]], {"room": room, "sessions": sessions}
         elif rooms:
             top = client.online_rooms()
-            rows, answer = [[one["room"], str(one["sessions"])] for one in top], {"rooms": top}
+            rows, answer = [[one.room, str(one.sessions)] for one in top], {"rooms": [asdict(one) for one in top]}
         else:
-            answer = client.online()
+            answer = asdict(client.online())
             rows = [[name, str(value)] for name, value in answer.items()]
     if as_json:
-        _print_json(answer)
+        print_json(answer)
     else:
         click.echo(table(rows) if rows else "nobody")
 
@@ -130,45 +164,21 @@ def nodes(url: str, api_key: str | None, as_json: bool) -> None:
     Example:
         cloudpush nodes
     """  # noqa: D301
-    with errors_told(), Client(url, api_key=api_key) as client:
+    with errors_told(), client_of(url, api_key) as client:
         live = client.nodes()
     if as_json:
-        _print_json({"nodes": live})
+        print_json({"nodes": [dict(node.raw) for node in live]})
         return
     head = ["NODE", "URL", "GRPC", "SESSIONS", "STATE", "PROBE"]
     rows = [
         [
-            node["node"],
-            node["url"],
-            node["grpc"],
-            str(node["sessions"]),
-            "draining" if node["draining"] else "live",
-            "never" if node.get("probe_age_ms") is None else f"{node['probe_age_ms']} ms",
+            node.node,
+            node.url,
+            node.grpc,
+            str(node.sessions),
+            "draining" if node.draining else "live",
+            "never" if node.probe_age_ms is None else f"{node.probe_age_ms} ms",
         ]
         for node in live
     ]
     click.echo(table([head, *rows]) if rows else "no node is live: `make run` starts two")
-
-
-@main.command()
-@click.argument("push_id", metavar="ID")
-@connection_options
-def receipt(push_id: str, url: str, api_key: str | None, as_json: bool) -> None:
-    """Not supported yet: tell what became of a push.
-
-    No server keeps receipts yet, so this ends with an error for every push.
-
-    \b
-    Example, once there are receipts:
-        cloudpush receipt 0198c0de-0000-7000-8000-000000000000
-    """  # noqa: D301
-    with errors_told(), Client(url, api_key=api_key) as client:
-        told = client.receipt(push_id)
-    if as_json:
-        _print_json(told)
-    else:
-        click.echo(table([[name, one_line(json.dumps(value, ensure_ascii=False))] for name, value in told.items()]))
-
-
-def _print_json(value: Any) -> None:
-    click.echo(json.dumps(value, ensure_ascii=False))

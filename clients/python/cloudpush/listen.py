@@ -10,10 +10,11 @@ from typing import Any
 
 import click
 
-from cloudpush.listener import Listener, Message, Ready
-from cloudpush.options import a_url, connection_options, errors_told
-from cloudpush.rest import Client
+from cloudpush.events import Gap, Message, Ready
+from cloudpush.listener import Listener
+from cloudpush.options import a_url, client_of, connection_options, errors_told
 from cloudpush.show import one_line
+from cloudpush.storage import FileStorage
 
 
 @click.command()
@@ -23,6 +24,8 @@ from cloudpush.show import one_line
 @click.option("--accept", "accepts", type=int, multiple=True, help="Only messages of this op; repeat for more.")
 @click.option("--node", callback=a_url, help="URL of a node; without it, the least loaded one.")
 @click.option("--token", envvar="CLOUDPUSH_TOKEN", help="Client token (JWT) [env: CLOUDPUSH_TOKEN].")
+@click.option("--state", type=click.Path(dir_okay=False), help="Keep cursors in this file, and go on from there.")
+@click.option("--history", type=click.IntRange(0, 1000), default=0, help="The last so many messages of each --room.")
 @click.option("--count", type=click.IntRange(min=1), help="End after this many messages.")
 @click.option(
     "--timeout-s",
@@ -32,6 +35,7 @@ from cloudpush.show import one_line
 @click.option("--polling", is_flag=True, help="HTTP long-polling instead of a websocket.")
 @connection_options
 def listen(
+    *,
     url: str,
     api_key: str | None,
     as_json: bool,
@@ -39,28 +43,37 @@ def listen(
     count: int | None,
     timeout_s: float | None,
     polling: bool,
+    accepts: tuple[int, ...],
+    state: str | None,
     **asked: Any,
 ) -> None:
     """Listen as a browser does.
 
-    Prints one line a message; Ctrl-C ends it.
+    Prints one line a message; Ctrl-C ends it. A durable message shows its offset and epoch, and is acknowledged once
+    it is printed. With --state, the next start goes on after the last one printed, with what came meanwhile.
 
     \b
     Examples:
         cloudpush listen --key alice
-        cloudpush listen --key bob --mid 42 --room live://1000
+        cloudpush listen --key bob --mid 42 --room live://1000 --history 20
         cloudpush listen --key carol --count 1 --json
+        cloudpush listen --key dave --state dave.json
     """  # noqa: D301
-    with errors_told(), Client(url, api_key=api_key) as client:
-        # Asked anew for every connection: after a node's end, another one takes the session.
+    with errors_told(), client_of(url, api_key) as client:
         printer = _Printer(as_json, count, lambda: listener.stop())  # noqa: PLW0108 - made below
         listener = Listener(
-            (lambda: node) if node else (lambda: str(client.best_node()["url"])),
-            session_auth(**asked),
+            node,
+            # Asked anew for every connection: after a node's end, another one takes the session.
+            rest=None if node else client,
+            accepts=accepts or None,
+            platform="cli",
+            storage=FileStorage(state) if state else None,
             on_message=printer.show,
             on_ready=_say_ready,
-            on_lost=lambda reason: click.echo(f"lost ({reason}); connecting again", err=True),
+            on_gap=_say_gap,
+            on_lost=lambda reason: click.echo(f"lost ({one_line(reason)}); connecting again", err=True),
             polling=polling,
+            **asked,
         )
         try:
             in_time = listener.run(timeout_s)
@@ -70,17 +83,12 @@ def listen(
         raise click.ClickException(f"not {count} messages within {timeout_s:g} s, but {printer.seen}.")
 
 
-def session_auth(**asked: Any) -> dict[str, Any]:
-    """Form the Socket.IO auth from the options that were given."""
-    auth = {name: list(value) if isinstance(value, tuple) else value for name, value in asked.items()}
-    return {name: value for name, value in auth.items() if value not in (None, [])} | {"platform": "cli"}
-
-
 def message_line(message: Message, now: datetime) -> str:
     """Show one message on one line."""
     body = one_line(json.dumps(message.msg, ensure_ascii=False))
     clock = now.strftime("%H:%M:%S.%f")[:-3]
-    return f"{clock}  op={message.op}  key={one_line(message.key)}  push_id={one_line(message.push_id)}  {body}"
+    place = f"  offset={message.offset}  epoch={one_line(str(message.epoch))}" if message.durable else ""
+    return f"{clock}  op={message.op}  key={one_line(message.key)}  push_id={one_line(message.push_id)}{place}  {body}"
 
 
 class _Printer:
@@ -106,3 +114,8 @@ class _Printer:
 
 def _say_ready(ready: Ready) -> None:
     click.echo(f"ready key={one_line(ready.key)} node={ready.node} session={ready.session}", err=True)
+
+
+def _say_gap(gap: Gap) -> None:
+    place = f"offset={gap.place.offset} epoch={one_line(gap.place.epoch)}"
+    click.echo(f"gap ({one_line(gap.reason)}) key={one_line(gap.key)}: messages were lost; on after {place}", err=True)

@@ -7,10 +7,12 @@ from urllib.parse import urlsplit
 import click
 
 from cloudpush.errors import CloudpushError, Problem, Refused, Unreachable
+from cloudpush.rest import Client
 from cloudpush.show import one_line
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 
+_PATIENCE_S = 2.0
 _SCHEMES = ("http", "https")
 
 Command = Callable[..., None]
@@ -48,6 +50,11 @@ def connection_options(command: Command) -> Command:
     ):
         command = option(command)
     return command
+
+
+def client_of(url: str, api_key: str | None) -> Client:
+    """Make a client that is as patient as a person who waits."""
+    return Client(url, api_key=api_key, patience_s=_PATIENCE_S)
 
 
 @contextmanager

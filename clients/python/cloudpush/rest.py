@@ -1,36 +1,54 @@
-"""The REST interface, with a deadline on every call and a bound on every retry.
+"""The REST interface for Python services: a deadline on every call, a bound on every retry.
 
-A call is tried again only when the server said "not now" (429, 503): then it took nothing.  Refuses to repeat a push
-whose answer was lost, since the server may have taken it.
+A call is tried again, with growing and jittered waits, when nobody answered, the answer did not come in time, or the
+server said "not now" (429, 503; not before its Retry-After), until *patience_s* is over.  Each push carries a
+``request_id``, so one that is sent again is not delivered again.  Refuses to send a push without one again when its
+answer was lost: the server may have taken it.
+
+Threads may share a Client: each has HTTP connections of its own.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Any, Self
+from typing import Any, Final, Literal, Self
 from urllib.parse import quote
 
-import requests
+from cloudpush.calls import Http, read
+from cloudpush.errors import Problem
+from cloudpush.results import (
+    Accepted,
+    BestNode,
+    Cancelled,
+    Inbox,
+    Milestone,
+    Node,
+    Online,
+    Receipt,
+    RoomCount,
+    inbox_of,
+    node_of,
+    receipt_of,
+)
 
-from cloudpush.errors import FieldError, Problem, Unreachable
-
-_NOT_NOW = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
-_DEFAULT_WAIT_S = 1.0
-_SHORTEST_WAIT_S = 0.1
+_LONGEST_WAIT_S = 30.0  # what the server waits at most for a milestone
+_EARLY_S = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """The server's promise to deliver a push, and where its fate can be asked."""
+class _Made:
+    """Says that a request_id is to be made up."""
 
-    push_id: str
-    status: str
-    href: str
+
+MADE_UP: Final = _Made()
 
 
 class Client:
-    """Calls one cloudpush.  *timeout_s*: longest wait for one answer; *patience_s*: longest wait over all retries."""
+    """Calls one cloudpush.
+
+    *timeout_s*: longest wait for one answer; *patience_s*: longest for a call with all its retries.
+    """
 
     def __init__(
         self,
@@ -39,15 +57,10 @@ class Client:
         api_key: str | None = None,
         timeout_s: float = 5.0,
         patience_s: float = 10.0,
-        sleep: Callable[[float], None] = time.sleep,
+        **clock_and_dice: Callable[..., Any],
     ) -> None:
         self.url = url.rstrip("/")
-        self._timeout_s = timeout_s
-        self._patience_s = patience_s
-        self._sleep = sleep
-        self._http = requests.Session()
-        if api_key:
-            self._http.headers["Authorization"] = f"Bearer {api_key}"
+        self._http = Http(url, api_key, timeout_s=timeout_s, patience_s=patience_s, **clock_and_dice)
 
     def __enter__(self) -> Self:
         return self
@@ -59,103 +72,125 @@ class Client:
         """Close the connections."""
         self._http.close()
 
-    def push(self, body: Mapping[str, Any]) -> Accepted:
-        """Push one message; *body* is that of ``POST /v1/pushes``.  Raises Problem or Unreachable."""
-        answer = self._call("POST", "/v1/pushes", json=body)
-        return Accepted(answer["push_id"], answer["status"], answer["href"])
+    def push(
+        self,
+        msg: Any,
+        *,
+        keys: Iterable[str] = (),
+        mids: Iterable[str | int] = (),
+        rooms: Iterable[str] = (),
+        all: bool = False,
+        op: int | None = None,
+        durable: bool = False,
+        ttl_s: int | None = None,
+        delay_s: float | None = None,
+        deliver_at: datetime | str | None = None,
+        priority: Literal["high", "normal", "bulk"] | str | None = None,
+        trace: bool = False,
+        server: str | None = None,
+        request_id: str | _Made | None = MADE_UP,
+    ) -> Accepted:
+        """Push one message, any JSON value; what is not given is left to the server.
 
-    def receipt(self, push_id: str) -> dict[str, Any]:
-        """What became of a push."""
-        return self._call("GET", f"/v1/pushes/{quote(push_id, safe='')}")
+        *request_id*: the same id with the same push is delivered once, for 24 h, whoever sends it; one is made up for
+        each call unless given, and None is to send without: then a lost answer is Unreachable at once, and whether the
+        push was taken is not known.  Raises Problem (422 names the fields, 409 a request_id that another push has) or
+        Unreachable.
+        """
+        made = uuid.uuid4().hex if isinstance(request_id, _Made) else request_id
+        asked = {
+            "keys": list(keys),
+            "mids": list(mids),
+            "rooms": list(rooms),
+            "all": all,
+            "op": op,
+            "durable": durable,
+            "ttl_s": ttl_s,
+            "delay_s": delay_s,
+            "deliver_at": _rfc3339(deliver_at),
+            "priority": priority,
+            "trace": trace,
+            "server": server,
+            "request_id": made,
+        }
+        body = {name: value for name, value in asked.items() if value not in (None, []) and value is not False}
+        said, _ = self._http.call("POST", "/v1/pushes", json=body | {"msg": msg}, repeatable=made is not None)
+        return read(said, lambda said: Accepted(said["push_id"], said["status"], said["href"], made))
 
-    def nodes(self) -> list[dict[str, Any]]:
-        """The live nodes."""
-        nodes: list[dict[str, Any]] = self._call("GET", "/v1/nodes")["nodes"]
-        return nodes
+    def receipt(self, push_id: str, *, wait: Milestone | None = None, timeout_s: float = 30.0) -> Receipt:
+        """Say what became of a push.
 
-    def best_node(self) -> dict[str, Any]:
-        """The node that the next browser should connect to: the least loaded one."""
-        return self._call("GET", "/v1/nodes/best")
+        With *wait*: as soon as every key has reached that, or has ended otherwise, else after *timeout_s* with what is
+        then.  Problem 404: no such push, or one that leaves no receipt (ephemeral and not traced).
+        """
+        path = f"/v1/pushes/{quote(push_id, safe='')}"
+        if wait is None:
+            return read(self._http.call("GET", path)[0], receipt_of)
+        until = time.monotonic() + timeout_s
+        while True:
+            began = time.monotonic()
+            wait_s = max(1.0, min(_LONGEST_WAIT_S, until - began))
+            asked = {"wait": wait, "timeout_s": f"{wait_s:g}"}
+            receipt = read(self._http.call("GET", path, params=asked, longer_s=wait_s)[0], receipt_of)
+            now = time.monotonic()
+            if receipt.reached(wait) or now >= until - _EARLY_S or now - began < wait_s - _EARLY_S:
+                return receipt
 
-    def online(self) -> dict[str, Any]:
-        """Totals over all nodes."""
-        return self._call("GET", "/v1/online")
+    def cancel(self, push_id: str) -> Cancelled:
+        """Cancel what was not emitted yet.  Problem 409: it is too late for every key; 404: no such receipt."""
+        path = f"/v1/pushes/{quote(push_id, safe='')}"
+        try:
+            said, _ = self._http.call("DELETE", path)
+        except Problem as problem:
+            if problem.status == HTTPStatus.CONFLICT and problem.after_loss:
+                return self._cancelled_before(push_id, problem)
+            raise
+        return read(said, lambda said: Cancelled(said["push_id"], tuple(said["cancelled"]), said["too_late"]))
+
+    def messages(self, key: str, after: int = 0, limit: int = 100) -> Inbox:
+        """Read a key's durable messages after the offset *after*, oldest first."""
+        asked = {"after": after, "limit": limit}
+        return read(self._http.call("GET", f"/v1/keys/{quote(key, safe='')}/messages", params=asked)[0], inbox_of)
+
+    def nodes(self) -> list[Node]:
+        """List the live nodes."""
+        return read(self._http.call("GET", "/v1/nodes")[0], lambda said: [node_of(one) for one in said["nodes"]])
+
+    def best_node(self) -> BestNode:
+        """Name the node that the next session should connect to: the least loaded one."""
+        return read(
+            self._http.call("GET", "/v1/nodes/best")[0],
+            lambda said: BestNode(said["node"], said["url"], said["sessions"], said["backoff"]),
+        )
+
+    def online(self) -> Online:
+        """Count over all nodes."""
+        return read(self._http.call("GET", "/v1/online")[0], lambda said: Online(said["sessions"], said["nodes"]))
 
     def online_keys(self, keys: Sequence[str]) -> dict[str, int]:
-        """Sessions of each key."""
-        counts: dict[str, int] = self._call("GET", "/v1/online/keys", params={"key": list(keys)})["keys"]
-        return counts
+        """Count the sessions of each key."""
+        said, _ = self._http.call("GET", "/v1/online/keys", params={"key": list(keys)})
+        return read(said, lambda said: dict(said["keys"]))
 
     def online_room(self, room: str) -> int:
-        """Sessions in one room."""
-        sessions: int = self._call("GET", f"/v1/online/rooms/{quote(room, safe='')}")["sessions"]
-        return sessions
+        """Count the sessions in one room."""
+        said, _ = self._http.call("GET", f"/v1/online/rooms/{quote(room, safe='')}")
+        return read(said, lambda said: int(said["sessions"]))
 
-    def online_rooms(self, limit: int = 10) -> list[dict[str, Any]]:
-        """The largest rooms, largest first."""
-        rooms: list[dict[str, Any]] = self._call("GET", "/v1/online/rooms", params={"limit": limit})["rooms"]
-        return rooms
+    def online_rooms(self, limit: int = 10) -> list[RoomCount]:
+        """List the largest rooms, largest first."""
+        said, _ = self._http.call("GET", "/v1/online/rooms", params={"limit": limit})
+        return read(said, lambda said: [RoomCount(one["room"], one["sessions"]) for one in said["rooms"]])
 
-    def _call(self, method: str, path: str, **request: Any) -> dict[str, Any]:
-        patience_s = self._patience_s
-        while True:
-            try:
-                answer = self._http.request(method, self.url + path, timeout=self._timeout_s, **request)
-            except requests.RequestException as error:
-                raise Unreachable(self.url, _reason(error)) from error
-            if answer.ok:
-                return _object(answer)
-            problem = problem_of(answer)
-            if problem.retry_after_s is None:
-                raise problem
-            wait_s = max(problem.retry_after_s, _SHORTEST_WAIT_S)
-            if wait_s > patience_s:
-                raise problem
-            patience_s -= wait_s
-            self._sleep(wait_s)
+    def _cancelled_before(self, push_id: str, problem: Problem) -> Cancelled:
+        """Tell what an attempt cancelled whose answer was lost, now that there is nothing left to cancel."""
+        keys = self.receipt(push_id).keys
+        cancelled = tuple(key for key, one in keys.items() if one.state == "cancelled")
+        if not cancelled:
+            raise problem
+        return Cancelled(push_id, cancelled, {key: one.state for key, one in keys.items() if key not in cancelled})
 
 
-def problem_of(answer: requests.Response) -> Problem:
-    """Read an error answer; one that is not problem+json (a proxy's, say) keeps its status."""
-    try:
-        said = answer.json()
-    except requests.JSONDecodeError:
-        said = {}
-    if not isinstance(said, dict):
-        said = {}
-    errors = tuple(
-        FieldError(str(error.get("field", "")), str(error.get("message", "")))
-        for error in said.get("errors") or ()
-        if isinstance(error, dict)
-    )
-    title = str(said.get("title") or answer.reason or "error")
-    return Problem(answer.status_code, title, str(said.get("detail") or ""), errors, _retry_after_s(answer))
-
-
-def _retry_after_s(answer: requests.Response) -> float | None:
-    if answer.status_code not in _NOT_NOW:
-        return None
-    try:
-        return max(0.0, float(answer.headers.get("Retry-After", _DEFAULT_WAIT_S)))
-    except ValueError:
-        return _DEFAULT_WAIT_S  # the other form is a date; ours never sends one
-
-
-def _object(answer: requests.Response) -> dict[str, Any]:
-    try:
-        said = answer.json()
-    except requests.JSONDecodeError:
-        said = None
-    if not isinstance(said, dict):
-        raise Problem(answer.status_code, "not an answer of cloudpush", "is the URL right?")
-    return said
-
-
-def _reason(error: requests.RequestException) -> str:
-    if isinstance(error, requests.Timeout):
-        return "it did not answer in time"
-    if isinstance(error, requests.exceptions.SSLError):
-        return "TLS failed"
-    if isinstance(error, requests.ConnectionError):
-        return "no connection"
-    return str(error)
+def _rfc3339(when: datetime | str | None) -> str | None:
+    """Write a time as the server reads it; a datetime without a zone is local time."""
+    return when.astimezone(UTC).isoformat().replace("+00:00", "Z") if isinstance(when, datetime) else when

@@ -1,7 +1,11 @@
 """How things look in a terminal.  Refuses to let a message control it: control characters are shown, not sent."""
 
+import json
 import re
 from collections.abc import Sequence
+from typing import Any
+
+import click
 
 # C0, DEL, C1, and the marks that turn the direction of text around.
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
@@ -19,3 +23,8 @@ def table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in shown
     )
+
+
+def print_json(value: Any) -> None:
+    """Print *value* as JSON on one line."""
+    click.echo(json.dumps(value, ensure_ascii=False))

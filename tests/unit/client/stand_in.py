@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+LOSE: tuple[int, None] = (0, None)  # no answer: the connection is closed once the request is read
+
 
 @dataclass
 class Asked:
@@ -45,6 +47,9 @@ def serving() -> Iterator[StandIn]:
                 Asked(self.command, self.path, dict(self.headers), json.loads(sent) if sent else None)
             )
             status, body, headers = stand_in.answers.popleft() if len(stand_in.answers) > 1 else stand_in.answers[0]
+            if status == 0:
+                self.close_connection = True
+                return
             raw = body.encode() if isinstance(body, str) else json.dumps(body).encode()
             self.send_response(status)
             for name, value in headers.items():
@@ -53,7 +58,7 @@ def serving() -> Iterator[StandIn]:
             self.end_headers()
             self.wfile.write(raw)
 
-        do_GET = do_POST = _answer  # noqa: N815 - http.server's names
+        do_GET = do_POST = do_DELETE = _answer  # noqa: N815 - http.server's names
 
         def log_message(self, *_: object) -> None:
             return

@@ -7,8 +7,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from cloudpush.cli import main
-from cloudpush.listen import message_line, session_auth
-from cloudpush.listener import Message
+from cloudpush.events import Message
+from cloudpush.listen import message_line
 from tests.parts.process import free_port
 from tests.unit.client.stand_in import StandIn
 
@@ -22,6 +22,7 @@ def run(server: StandIn, *arguments: str, stdin: str | None = None) -> Result:
 def test_push_sends_exactly_what_was_asked(server: StandIn) -> None:
     server.will(202, _ACCEPTED)
     options = "--key a --key b --mid 42 --room live://1000 --all --op 7 --priority high --ttl-s 60 --server h:1"
+    options += " --durable --delay 2h --trace --request-id mine"
     result = run(server, "push", *options.split(), '{"n": [1, null]}')
     assert (result.exit_code, result.output) == (0, "accepted push_id=p1\n")
     assert server.asked[0].body == {
@@ -33,6 +34,10 @@ def test_push_sends_exactly_what_was_asked(server: StandIn) -> None:
         "priority": "high",
         "ttl_s": 60,
         "server": "h:1",
+        "durable": True,
+        "delay_s": 7200,
+        "trace": True,
+        "request_id": "mine",
         "msg": {"n": [1, None]},
     }
 
@@ -41,7 +46,9 @@ def test_push_leaves_out_what_was_not_asked(server: StandIn) -> None:
     server.will(202, _ACCEPTED)
     result = run(server, "push", "--key", "a", "0")
     assert result.exit_code == 0
-    assert server.asked[0].body == {"keys": ["a"], "msg": 0}
+    body = server.asked[0].body
+    assert len(body.pop("request_id")) == 32
+    assert body == {"keys": ["a"], "msg": 0}
 
 
 def test_plain_text_is_sent_as_a_string_with_a_note(server: StandIn) -> None:
@@ -49,7 +56,7 @@ def test_plain_text_is_sent_as_a_string_with_a_note(server: StandIn) -> None:
     result = run(server, "push", "--key", "a", "-", "--json", stdin="hello you\n")
     assert json.loads(result.stdout) == _ACCEPTED
     assert result.stderr == "note: not JSON, so it is sent as a JSON string\n"
-    assert server.asked[0].body == {"keys": ["a"], "msg": "hello you"}
+    assert server.asked[0].body["msg"] == "hello you"
 
 
 def test_push_to_nobody_asks_to_whom(server: StandIn) -> None:
@@ -67,7 +74,15 @@ def test_a_servers_refusal_is_one_line_with_the_fields(server: StandIn) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["push", "--all", "1"], ["online"], ["nodes"], ["receipt", "p1"], ["listen", "--key", "a"]],
+    [
+        ["push", "--all", "1"],
+        ["online"],
+        ["nodes"],
+        ["receipt", "p1"],
+        ["cancel", "p1"],
+        ["messages", "a"],
+        ["listen", "--key", "a"],
+    ],
     ids=lambda arguments: arguments[0],
 )
 def test_every_command_says_what_to_do_when_nobody_answers(arguments: list[str]) -> None:
@@ -110,9 +125,8 @@ def test_tls_to_a_server_without_it_is_told(server: StandIn, option: str, reason
     )
 
 
-def test_helps_tell_where_cloudpush_is_and_that_receipts_are_not_there() -> None:
+def test_help_tells_where_cloudpush_is() -> None:
     assert "CLOUDPUSH_URL" in CliRunner().invoke(main, ["--help"]).output
-    assert "Not supported yet" in CliRunner().invoke(main, ["receipt", "--help"]).output
 
 
 def test_a_missing_api_key_is_named(server: StandIn) -> None:
@@ -157,25 +171,41 @@ def test_nodes_are_lined_up(server: StandIn) -> None:
     )
 
 
-def test_a_receipt_that_the_server_cannot_give_yet_is_its_message(server: StandIn) -> None:
-    server.will(404, {"title": "Not Found", "detail": "receipts are not kept yet"})
-    result = run(server, "receipt", "p/1")
-    assert (result.exit_code, result.stderr) == (1, "Error: 404 Not Found: receipts are not kept yet\n")
-    assert server.asked[0].path == "/v1/pushes/p%2F1"
-
-
 def test_every_help_shows_an_example() -> None:
     for name in main.commands:
         assert f"  cloudpush {name}" in CliRunner().invoke(main, [name, "--help"]).output
 
 
 def test_a_message_cannot_control_the_terminal() -> None:
-    message = Message(9, {"m": "\x1b[2J\n\x9b\u202eé"}, "k", "p", {})
+    message = Message(9, {"m": "\x1b[2J\n\x9b\u202eé"}, "k", "p")
     assert message_line(message, datetime(2026, 1, 2, 3, 4, 5, 678_000)) == (  # noqa: DTZ001 - shown as it is
         '03:04:05.678  op=9  key=k  push_id=p  {"m": "\\u001b[2J\\n\\u009b\\u202eé"}'
     )
 
 
-def test_the_session_is_what_the_options_say() -> None:
-    asked = {"key": "a", "mid": None, "rooms": ("r",), "accepts": (), "token": None}
-    assert session_auth(**asked) == {"key": "a", "rooms": ["r"], "platform": "cli"}
+def test_a_durable_message_shows_its_place() -> None:
+    message = Message(9, 1, "k", "p", 7, "e\n1")
+    assert message_line(message, datetime(2026, 1, 2, 3, 4, 5)) == (  # noqa: DTZ001 - shown as it is
+        "03:04:05.000  op=9  key=k  push_id=p  offset=7  epoch=e\\u000a1  1"
+    )
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("90s", 90), ("15m", 900), ("2h", 7200), ("7d", 604_800)])
+def test_times_have_units(server: StandIn, text: str, seconds: int) -> None:
+    server.will(202, _ACCEPTED)
+    run(server, "push", "--all", "--ttl", text, "1")
+    assert server.asked[0].body["ttl_s"] == seconds
+
+
+def test_what_is_no_time_is_told(server: StandIn) -> None:
+    result = run(server, "push", "--all", "--ttl", "soon", "1")
+    assert (result.exit_code, "give seconds, or a number with s, m, h or d" in result.stderr) == (2, True)
+
+
+def test_only_a_durable_push_can_be_waited_for_until_it_is_acked(server: StandIn) -> None:
+    result = run(server, "push", "--all", "--wait", "acked", "1")
+    assert (result.exit_code, result.stderr) == (
+        1,
+        "Error: only durable messages are acked: add --durable, or give --wait emitted.\n",
+    )
+    assert server.asked == []
