@@ -1,5 +1,5 @@
 # `make help` lists the targets.  PYTHON names the interpreter that makes .venv; NODES the cloud nodes of `make run`;
-# ROUNDS the rounds of a bench.
+# ROUNDS the rounds of a bench; SECONDS and SEED (random if absent, and printed) of a soak.
 PYTHON ?= python3
 export NODES ?= 2
 ROUNDS ?= 3
@@ -17,7 +17,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR):$(CURDIR)/clients/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run venv venv-dev page test test-fast provision verify verify-proto bench-latency bench-fanout bench-connect bench-node fuzz-wire docs-configuration docs-examples proto lock clean
+.PHONY: help run venv venv-dev page test test-fast provision verify verify-proto bench-latency bench-fanout bench-connect bench-node fuzz-wire soak docs-configuration docs-examples proto lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -26,7 +26,7 @@ run: venv page ## start everything in the foreground; ends with a line `ready:`;
 	@exec python -m launch
 
 test: venv-dev provision page ## everything: provides RabbitMQ, Redis and Chromium when root on Debian, then runs all suites
-	@if [ -f page/package.json ]; then cd page && npm run --silent test; fi
+	@if [ -f package.json ]; then npm run --silent test --workspaces; fi
 	@python -m pytest
 
 test-fast: venv-dev ## only the tests that need no service
@@ -38,11 +38,11 @@ verify: venv-dev verify-proto page ## format, lint, types, import contracts, gen
 	mypy $(PYTHON_CODE)
 	lint-imports
 	python -m docs.make_configuration --check
-	@if [ -f page/package.json ]; then cd page && npm run --silent check; fi
+	@if [ -f package.json ]; then npm run --silent check --workspaces; fi
 	@$(MAKE) docs-examples
 
-bench-latency: venv-dev ## REST call to browser callback, side by side with peers
-	@python -m bench.latency
+bench-latency: venv-dev ## REST call to browser callback, side by side with peers (BEFORE=another checkout)
+	@python -m bench.latency $(if $(BEFORE),--before $(BEFORE))
 
 bench-fanout: venv-dev bench-node ## deliveries a second and their latency, side by side with peers (ROUNDS=3)
 	@python -m bench.fanout --rounds $(ROUNDS) $(if $(PICTURE),--picture $(PICTURE))
@@ -53,6 +53,9 @@ bench-connect: venv-dev bench-node ## sessions: connects a second, memory, 20,00
 fuzz-wire: venv-dev ## random and mutated bytes at what reads strangers' bytes, in process and on a running node (SECONDS=600)
 	@python -m tests.fuzz.frames $(SECONDS)
 	@python -m tests.fuzz.node $(SECONDS)
+
+soak: venv-dev provision page ## random faults under load: what was accepted, delivered, lost, doubled (SECONDS=600 SEED=n TARGET=stock)
+	@python -m tests.soak --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(if $(TARGET),--target $(TARGET))
 
 bench-node:
 	@command -v node >/dev/null || $(MAKE) $(VENV)/.node
@@ -113,5 +116,6 @@ $(VENV)/.node: requirements/node.lock | $(BIN)/python
 	@touch $@
 
 clean: ## remove all that make made; data in .cloudpush stays
-	rm -rf $(VENV) *.egg-info build dist app/static tests/artifacts bench/results bench/peers/node_socketio/node_modules
+	rm -rf $(VENV) *.egg-info build dist app/static tests/artifacts bench/results
+	rm -rf node_modules clients/js/dist page/dist bench/peers/node_socketio/node_modules
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

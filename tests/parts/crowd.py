@@ -11,20 +11,25 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 from tests.parts.process import NotInTime
 from tests.parts.wire import BINARY, CLOSE, PONG, TEXT, WEBSOCKET, frame
 
 _CONNECT_S = 10.0
 _READ_BYTES = 1 << 18
+_PUSH = re.compile(rb'42\d*\["push"')  # with a number where an answer is asked for
 _NUMBER = re.compile(rb'"n": ?(\d+)')
 _SHOWN = 120
 
 
 class Member:
-    """One session that answers to *key* and is in *rooms*; *buffer* bounds the bytes that its kernel takes unread."""
+    """One session that answers to *key* and is in *rooms*; *buffer* bounds the bytes that its kernel takes unread.
 
-    def __init__(self, port: int, key: str, rooms: Iterable[str] = (), buffer: int | None = None) -> None:
+    *auth* is what else it says when it connects.
+    """
+
+    def __init__(self, port: int, key: str, rooms: Iterable[str] = (), buffer: int | None = None, **auth: Any) -> None:
         self.key = key
         self.is_ready = False
         self.numbers: list[int] = []
@@ -37,9 +42,9 @@ class Member:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
         self.sock.settimeout(_CONNECT_S)
         self.sock.connect(("127.0.0.1", port))
-        auth = json.dumps({"key": key, "rooms": list(rooms)})
+        said = json.dumps({"key": key, "rooms": list(rooms)} | auth)
         # The CONNECT follows at once: whoever reads a handshake must not read over its end.
-        self.sock.sendall(handshake(port) + frame(TEXT, b"40" + auth.encode()))
+        self.sock.sendall(handshake(port) + frame(TEXT, b"40" + said.encode()))
         self.sock.setblocking(False)
 
     def fileno(self) -> int:
@@ -92,7 +97,7 @@ class Member:
         assert self.closed is None, f"after the Close frame: {data[start:end][:_SHOWN]!r}"
         if opcode == CLOSE:
             self.closed = int.from_bytes(data[start : start + 2], "big"), data[start + 2 : end].decode()
-        elif data.startswith(b'42["push"', start):
+        elif _PUSH.match(data, start):
             number = _NUMBER.search(data, start, end)
             assert number is not None, data[start:end][:_SHOWN]
             self.numbers.append(int(number[1]))

@@ -16,7 +16,7 @@ import requests
 
 from tests.parts.process import Child, free_port
 
-_ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[2]
 _READY_S = 45.0
 _CALL_S = 5.0
 
@@ -48,28 +48,34 @@ class Node:
 
 @dataclass
 class Fleet:
-    """Web, worker and *count* nodes on one broker and one store; :meth:`start` and :meth:`stop`."""
+    """Web, workers and *count* nodes on one broker and one store; :meth:`start` and :meth:`stop`."""
 
     home: Path
     broker_url: str
     store_url: str
     count: int = 2
+    workers_count: int = 1
     settings: Mapping[str, str] = field(default_factory=dict)
     namespace: str = field(default_factory=lambda: f"t{uuid.uuid4().hex[:12]}")
     nodes: list[Node] = field(default_factory=list, init=False)
+    root: Path = ROOT  # of the code that runs
 
     def __post_init__(self) -> None:
-        self._web_port, self._worker_port = free_port(), free_port()
+        self._web_port = free_port()
+        worker_ports = [free_port() for _ in range(self.workers_count)]
         self.url = f"http://127.0.0.1:{self._web_port}"
-        self.worker_url = f"http://127.0.0.1:{self._worker_port}"
+        self.worker_urls = [f"http://127.0.0.1:{port}" for port in worker_ports]
+        self.worker_url = self.worker_urls[0]
         self.web = self._child("web", ["-m", "app.wsgi"])
-        self.worker = self._child("worker", ["-m", "celery", "-A", "tasks", "worker", "-E", "--loglevel=INFO"])
+        self.workers = [self._worker(number, port) for number, port in enumerate(worker_ports)]
+        self.worker = self.workers[0]
 
     def start(self) -> None:
         """Start all, then wait for all; what was started is ended again when one does not come up."""
         try:
             self.web.start()
-            self.worker.start()
+            for worker in self.workers:
+                worker.start()
             for _ in range(self.count):
                 self.start_node(wait=False)
             self.wait_ready()
@@ -80,9 +86,11 @@ class Fleet:
     def start_node(self, *, wait: bool = True) -> Node:
         """Add a node."""
         socketio_port, grpc_port = free_port(), free_port()
+        name = f"node-{len(self.nodes)}"
         ports = {"CLOUDPUSH_SOCKETIO_PORT": str(socketio_port), "CLOUDPUSH_GRPC_PORT": str(grpc_port)}
+        ports |= self._surroundings(name, grpc_port)
         # Index 0: the ports above are this node's own, not the first of a row.
-        child = self._child(f"node-{len(self.nodes)}", ["-m", "cloud_node.server", "--index", "0"], ports)
+        child = self._child(name, ["-m", "cloud_node.server", "--index", "0"], ports)
         node = Node(child, socketio_port, grpc_port)
         self.nodes.append(node)
         child.start()
@@ -93,7 +101,8 @@ class Fleet:
     def wait_ready(self) -> None:
         """Wait until everything that runs answers /health/ready with 200."""
         self._wait_for(self.web, self.url)
-        self._wait_for(self.worker, self.worker_url)
+        for worker, url in zip(self.workers, self.worker_urls, strict=True):
+            self._wait_for(worker, url)
         for node in self.nodes:
             if node.process.running:
                 self._wait_for(node.process, node.url)
@@ -113,20 +122,28 @@ class Fleet:
             child.kill()
 
     def _children(self) -> list[Child]:
-        return [self.web, *(node.process for node in self.nodes), self.worker]
+        return [self.web, *(node.process for node in self.nodes), *self.workers]
 
-    def _child(self, name: str, arguments: list[str], ports: Mapping[str, str] | None = None) -> Child:
+    def _surroundings(self, name: str, grpc_port: int) -> Mapping[str, str]:  # noqa: ARG002 - for those who override it
+        """Settings of one node, for what a kind of fleet puts around it."""
+        return {}
+
+    def _worker(self, number: int, port: int) -> Child:
+        name = f"worker-{number}" if number else "worker"
+        argv = ["-m", "celery", "-A", "tasks", "worker", "-E", "--loglevel=INFO", "-n", f"{name}@%h"]
+        return self._child(name, argv, {"CLOUDPUSH_WORKER_PORT": str(port)})
+
+    def _child(self, name: str, arguments: list[str], own: Mapping[str, str] | None = None) -> Child:
         env = os.environ | {
-            "PYTHONPATH": f"{_ROOT}:{_ROOT / 'clients/python'}",
+            "PYTHONPATH": f"{self.root}:{self.root / 'clients/python'}",
             "PYTHONUNBUFFERED": "1",
             "RABBITMQ_URL": self.broker_url,
             "REDIS_URL": self.store_url,
             "CLOUDPUSH_STORE_NAMESPACE": self.namespace,
             "CLOUDPUSH_WEB_PORT": str(self._web_port),
-            "CLOUDPUSH_WORKER_PORT": str(self._worker_port),
         }
-        env |= {**self.settings, **(ports or {})}
-        return Child(name, [sys.executable, *arguments], log=self.home / f"{name}.log", env=env, cwd=_ROOT)
+        env |= {**self.settings, **(own or {})}
+        return Child(name, [sys.executable, *arguments], log=self.home / f"{name}.log", env=env, cwd=self.root)
 
     def _wait_for(self, child: Child, url: str) -> None:
         child.until(lambda: is_ready(url), _READY_S, f"200 from {url}/health/ready")

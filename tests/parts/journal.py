@@ -9,7 +9,7 @@ from typing import Any
 from tests.parts.process import Child
 
 WAIT_S = 10.0
-_FATES = frozenset({"delivered", "offline", "filtered", "expired", "slow", "failed"})
+_FATES = frozenset({"delivered", "queued", "offline", "filtered", "expired", "slow", "failed", "cancelled"})
 
 
 def lines(child: Child, **fields: Any) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@
 //   node vanilla.mjs life URL AUTH TRANSPORTS           connect, upgrade if there is something to upgrade to, tell what carries it,
 //                                                       emit binary with an ack, wait for a push, have the node close the connection
 //                                                       by sending it nonsense, come back by itself, and do all of it again
+//   node vanilla.mjs durable URL AUTH TRANSPORTS COUNT  connect, tell each push and answer it, COUNT in all, and disconnect
 // Exits with 3 when a step takes too long.
 import { createRequire } from "node:module";
 
@@ -51,13 +52,22 @@ const come = {
     tell("ready", ready);
     await carry();
   },
+  durable: (ready) => tell("ready", ready),
   session: async (ready) => {
     tell("ready", ready);
     tell("join", await socket.emitWithAck("join", room));
   },
 };
 socket.on("ready", come[what]);
-socket.on("push", async (push) => {
+let count = 0;
+socket.on("push", async (push, answer) => {
+  if (what === "durable") {
+    tell("push", push);
+    answer();
+    count += 1;
+    if (count === Number(room)) socket.emit("ack", { [push.key]: push.offset }, (acked) => (tell("acked", acked), end()));
+    return;
+  }
   if (what === "life") {
     tell("push", push.msg);
     if (come.before) return end();

@@ -1,5 +1,6 @@
 """The logic tier with parts that a test controls: a committer that keeps what it is given, a store of plain values."""
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from app.settings import WebSettings
 from proto.errors import BrokerUnavailable, StoreUnavailable
 from store.registry import NodeInfo
 from tasks.celery import app as celery_app
+from tests.fakes.memory_records import MemoryStore
 
 
 @dataclass
@@ -23,11 +25,16 @@ class Kept:
     """A broker in a list; down when told so."""
 
     messages: list[TaskMessage] = field(default_factory=list)
-    down: str = ""
+    down: str = ""  # known to be
+    silent: str = ""  # not known to be, and takes nothing
 
-    def commit(self, message: TaskMessage, timeout_s: float) -> None:  # noqa: ARG002 - the confirm is instant
+    def check(self) -> None:
         if self.down:
             raise BrokerUnavailable(self.down)
+
+    def commit(self, message: TaskMessage, timeout_s: float) -> None:  # noqa: ARG002 - the confirm is instant
+        if self.down or self.silent:
+            raise BrokerUnavailable(self.down or self.silent)
         self.messages.append(message)
 
     @property
@@ -69,6 +76,7 @@ class Web:
     settings: WebSettings
     kept: Kept
     store: Store
+    memory: MemoryStore
     metrics: Metrics
     app: Flask
 
@@ -88,22 +96,32 @@ class Web:
         return self.app.test_client().get(path, headers=sent)
 
 
-def make_web(pages: Path | None = None, **settings: Any) -> Web:
+def make_web(
+    pages: Path | None = None,
+    *,
+    broker_delays: bool = True,
+    stopping: threading.Event | None = None,
+    **settings: Any,
+) -> Web:
     """Make an app; *settings* override the defaults, whatever the environment says."""
     read = WebSettings.model_validate({**_defaults(), **settings})
-    kept, store, metrics = Kept(), Store(), Metrics()
+    kept, store, memory, metrics = Kept(), Store(), MemoryStore(), Metrics()
     metrics.watch(inflight=lambda: 0, broker_up=lambda: not kept.down, store_up=lambda: not store.down)
     parts = Parts(
         committer=kept,
         form_task=celery_app.amqp.as_task_v2,
         directory=store,
         registry=store,
+        records=memory.records(),
         store_is_up=lambda: not store.down,
         broker_state=lambda: State.DOWN if kept.down else State.UP,
         metrics=metrics,
+        now_ms=lambda: memory.now_ms,
+        broker_delays=broker_delays,
+        stopping=stopping or threading.Event(),
         pages=pages or Path(__file__).parent / "no-page",
     )
-    return Web(read, kept, store, metrics, create_app(read, parts))
+    return Web(read, kept, store, memory, metrics, create_app(read, parts))
 
 
 def _defaults() -> Mapping[str, Any]:
