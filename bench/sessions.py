@@ -5,6 +5,7 @@ Source: the Engine.IO protocol, version 4, and the Socket.IO protocol, version 5
 """
 
 import json
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from collections.abc import Callable
 import websocket
 
 _DEADLINE_S = 10.0
+_PUSH = re.compile(r'42(?P<id>\d*)(?P<event>\["push")')  # one with an id wants an answer
 
 
 class Session:
@@ -39,8 +41,10 @@ class Session:
                 now = time.perf_counter()
                 if packet == "2":
                     self._socket.send("3")
-                elif packet.startswith('42["push"'):
-                    self._arrived(json.loads(packet[2:])[1]["msg"]["n"], now)
+                elif push := _PUSH.match(packet):
+                    self._arrived(json.loads(packet[push.start("event") :])[1]["msg"]["n"], now)
+                    if push["id"]:
+                        self._socket.send(f"43{push['id']}[]")
                 elif packet.startswith('42["ready"'):
                     self._ready.set()
         except (websocket.WebSocketException, OSError):

@@ -46,6 +46,7 @@ def accept() -> Flask:
     from app.settings import WebSettings
     from app.wsgi import make_committer
     from proto import log as logs
+    from store.clock import StoreClock
     from tasks.celery import app as celery_app
 
     logs.configure("logic")
@@ -53,7 +54,17 @@ def accept() -> Flask:
     committer, _ = make_committer(settings)
     committer.start()
     nothing = type("Nothing", (), {})()
-    parts = Parts(committer, celery_app.amqp.as_task_v2, nothing, nothing, lambda: True, lambda: State.UP, Metrics())
+    parts = Parts(
+        committer=committer,
+        form_task=celery_app.amqp.as_task_v2,
+        directory=nothing,
+        registry=nothing,
+        records=nothing,
+        store_is_up=lambda: True,
+        broker_state=lambda: State.UP,
+        metrics=Metrics(),
+        now_ms=StoreClock().now_ms,
+    )
     return create_app(settings, parts)
 
 
