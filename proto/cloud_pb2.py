@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x11proto/cloud.proto\x12\x08im.cloud\"\x07\n\x05\x45mpty\";\n\x05Proto\x12\x0b\n\x03ver\x18\x01 \x01(\x05\x12\n\n\x02op\x18\x02 \x01(\x05\x12\x0b\n\x03seq\x18\x03 \x01(\x05\x12\x0c\n\x04\x62ody\x18\x04 \x01(\x0c\"&\n\x05Place\x12\r\n\x05\x65poch\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\"\xa3\x01\n\nPushMsgReq\x12\x0c\n\x04keys\x18\x01 \x03(\t\x12\x1e\n\x05proto\x18\x02 \x01(\x0b\x32\x0f.im.cloud.Proto\x12\x0f\n\x07protoOp\x18\x03 \x01(\x05\x12\x0f\n\x07push_id\x18\n \x01(\t\x12\x12\n\nexpires_ms\x18\x0b \x01(\x03\x12\x1f\n\x06places\x18\x0c \x03(\x0b\x32\x0f.im.cloud.Place\x12\x10\n\x08recorded\x18\r \x01(\x08\"T\n\x0cPushMsgReply\x12#\n\x08outcomes\x18\n \x03(\x0e\x32\x11.im.cloud.Outcome\x12\x10\n\x08sessions\x18\x0b \x03(\x05\x12\r\n\x05\x65rror\x18\x0c \x01(\t\">\n\tPushBatch\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12$\n\x06pushes\x18\x02 \x03(\x0b\x32\x14.im.cloud.PushMsgReq\"v\n\x0ePushBatchReply\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12\'\n\x07replies\x18\x02 \x03(\x0b\x32\x16.im.cloud.PushMsgReply\x12\x1f\n\x03\x65nd\x18\x03 \x01(\x0e\x32\x12.im.cloud.BatchEnd\x12\r\n\x05\x65rror\x18\x04 \x01(\t\"_\n\x0c\x42roadcastReq\x12\x0f\n\x07protoOp\x18\x01 \x01(\x05\x12\x1e\n\x05proto\x18\x02 \x01(\x0b\x32\x0f.im.cloud.Proto\x12\r\n\x05speed\x18\x03 \x01(\x05\x12\x0f\n\x07push_id\x18\n \x01(\t\"\"\n\x0e\x42roadcastReply\x12\x10\n\x08sessions\x18\n \x01(\x05\"S\n\x10\x42roadcastRoomReq\x12\x0e\n\x06roomID\x18\x01 \x01(\t\x12\x1e\n\x05proto\x18\x02 \x01(\x0b\x32\x0f.im.cloud.Proto\x12\x0f\n\x07push_id\x18\n \x01(\t\"&\n\x12\x42roadcastRoomReply\x12\x10\n\x08sessions\x18\n \x01(\x05\"\n\n\x08RoomsReq\"j\n\nRoomsReply\x12.\n\x05rooms\x18\x01 \x03(\x0b\x32\x1f.im.cloud.RoomsReply.RoomsEntry\x1a,\n\nRoomsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x08:\x02\x38\x01\"\x1d\n\rDisconnectReq\x12\x0c\n\x04keys\x18\x01 \x03(\t\"#\n\x0f\x44isconnectReply\x12\x10\n\x08sessions\x18\x01 \x01(\x05*\xb9\x01\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x15\n\x11OUTCOME_DELIVERED\x10\x01\x12\x16\n\x12OUTCOME_NO_SESSION\x10\x02\x12\x14\n\x10OUTCOME_FILTERED\x10\x03\x12\x13\n\x0fOUTCOME_EXPIRED\x10\x04\x12\x10\n\x0cOUTCOME_SLOW\x10\x05\x12\x15\n\x11OUTCOME_DUPLICATE\x10\x06\x12\x12\n\x0eOUTCOME_QUEUED\x10\x07*M\n\x08\x42\x61tchEnd\x12\x0e\n\nBATCH_DONE\x10\x00\x12\x0e\n\nBATCH_BUSY\x10\x01\x12\x0e\n\nBATCH_LATE\x10\x02\x12\x11\n\rBATCH_INVALID\x10\x03\x32\xaa\x03\n\x05\x43loud\x12(\n\x04Ping\x12\x0f.im.cloud.Empty\x1a\x0f.im.cloud.Empty\x12\x37\n\x07PushMsg\x12\x14.im.cloud.PushMsgReq\x1a\x16.im.cloud.PushMsgReply\x12?\n\nPushStream\x12\x13.im.cloud.PushBatch\x1a\x18.im.cloud.PushBatchReply(\x01\x30\x01\x12=\n\tBroadcast\x12\x16.im.cloud.BroadcastReq\x1a\x18.im.cloud.BroadcastReply\x12I\n\rBroadcastRoom\x12\x1a.im.cloud.BroadcastRoomReq\x1a\x1c.im.cloud.BroadcastRoomReply\x12\x31\n\x05Rooms\x12\x12.im.cloud.RoomsReq\x1a\x14.im.cloud.RoomsReply\x12@\n\nDisconnect\x12\x17.im.cloud.DisconnectReq\x1a\x19.im.cloud.DisconnectReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x11proto/cloud.proto\x12\x08im.cloud\"\x07\n\x05\x45mpty\";\n\x05Proto\x12\x0b\n\x03ver\x18\x01 \x01(\x05\x12\n\n\x02op\x18\x02 \x01(\x05\x12\x0b\n\x03seq\x18\x03 \x01(\x05\x12\x0c\n\x04\x62ody\x18\x04 \x01(\x0c\"&\n\x05Place\x12\r\n\x05\x65poch\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\"\xb2\x01\n\nPushMsgReq\x12\x0c\n\x04keys\x18\x01 \x03(\t\x12\x1e\n\x05proto\x18\x02 \x01(\x0b\x32\x0f.im.cloud.Proto\x12\x0f\n\x07protoOp\x18\x03 \x01(\x05\x12\x0f\n\x07push_id\x18\n \x01(\t\x12\x12\n\nexpires_ms\x18\x0b \x01(\x03\x12\x1f\n\x06places\x18\x0c \x03(\x0b\x32\x0f.im.cloud.Place\x12\x10\n\x08recorded\x18\r \x01(\x08\x12\r\n\x05speed\x18\x0e \x01(\x05\"T\n\x0cPushMsgReply\x12#\n\x08outcomes\x18\n \x03(\x0e\x32\x11.im.cloud.Outcome\x12\x10\n\x08sessions\x18\x0b \x03(\x05\x12\r\n\x05\x65rror\x18\x0c \x01(\t\">\n\tPushBatch\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12$\n\x06pushes\x18\x02 \x03(\x0b\x32\x14.im.cloud.PushMsgReq\"v\n\x0ePushBatchReply\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12\'\n\x07replies\x18\x02 \x03(\x0b\x32\x16.im.cloud.PushMsgReply\x12\x1f\n\x03\x65nd\x18\x03 \x01(\x0e\x32\x12.im.cloud.BatchEnd\x12\r\n\x05\x65rror\x18\x04 \x01(\t\"_\n\x0c\x42roadcastReq\x12\x0f\n\x07protoOp\x18\x01 \x01(\x05\x12\x1e\n\x05proto\x18\x02 \x01(\x0b\x32\x0f.im.cloud.Proto\x12\r\n\x05speed\x18\x03 \x01(\x05\x12\x0f\n\x07push_id\x18\n \x01(\t\"\"\n\x0e\x42roadcastReply\x12\x10\n\x08sessions\x18\n \x01(\x05\"S\n\x10\x42roadcastRoomReq\x12\x0e\n\x06roomID\x18\x01 \x01(\t\x12\x1e\n\x05proto\x18\x02 \x01(\x0b\x32\x0f.im.cloud.Proto\x12\x0f\n\x07push_id\x18\n \x01(\t\"&\n\x12\x42roadcastRoomReply\x12\x10\n\x08sessions\x18\n \x01(\x05\"\n\n\x08RoomsReq\"j\n\nRoomsReply\x12.\n\x05rooms\x18\x01 \x03(\x0b\x32\x1f.im.cloud.RoomsReply.RoomsEntry\x1a,\n\nRoomsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x08:\x02\x38\x01\"\x1d\n\rDisconnectReq\x12\x0c\n\x04keys\x18\x01 \x03(\t\"#\n\x0f\x44isconnectReply\x12\x10\n\x08sessions\x18\x01 \x01(\x05*\xcb\x01\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x15\n\x11OUTCOME_DELIVERED\x10\x01\x12\x16\n\x12OUTCOME_NO_SESSION\x10\x02\x12\x14\n\x10OUTCOME_FILTERED\x10\x03\x12\x13\n\x0fOUTCOME_EXPIRED\x10\x04\x12\x10\n\x0cOUTCOME_SLOW\x10\x05\x12\x15\n\x11OUTCOME_DUPLICATE\x10\x06\x12\x12\n\x0eOUTCOME_QUEUED\x10\x07\x12\x10\n\x0cOUTCOME_BUSY\x10\x08*M\n\x08\x42\x61tchEnd\x12\x0e\n\nBATCH_DONE\x10\x00\x12\x0e\n\nBATCH_BUSY\x10\x01\x12\x0e\n\nBATCH_LATE\x10\x02\x12\x11\n\rBATCH_INVALID\x10\x03\x32\xaa\x03\n\x05\x43loud\x12(\n\x04Ping\x12\x0f.im.cloud.Empty\x1a\x0f.im.cloud.Empty\x12\x37\n\x07PushMsg\x12\x14.im.cloud.PushMsgReq\x1a\x16.im.cloud.PushMsgReply\x12?\n\nPushStream\x12\x13.im.cloud.PushBatch\x1a\x18.im.cloud.PushBatchReply(\x01\x30\x01\x12=\n\tBroadcast\x12\x16.im.cloud.BroadcastReq\x1a\x18.im.cloud.BroadcastReply\x12I\n\rBroadcastRoom\x12\x1a.im.cloud.BroadcastRoomReq\x1a\x1c.im.cloud.BroadcastRoomReply\x12\x31\n\x05Rooms\x12\x12.im.cloud.RoomsReq\x1a\x14.im.cloud.RoomsReply\x12@\n\nDisconnect\x12\x17.im.cloud.DisconnectReq\x1a\x19.im.cloud.DisconnectReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,10 +33,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ROOMSREPLY_ROOMSENTRY']._loaded_options = None
   _globals['_ROOMSREPLY_ROOMSENTRY']._serialized_options = b'8\001'
-  _globals['_OUTCOME']._serialized_start=1024
-  _globals['_OUTCOME']._serialized_end=1209
-  _globals['_BATCHEND']._serialized_start=1211
-  _globals['_BATCHEND']._serialized_end=1288
+  _globals['_OUTCOME']._serialized_start=1039
+  _globals['_OUTCOME']._serialized_end=1242
+  _globals['_BATCHEND']._serialized_start=1244
+  _globals['_BATCHEND']._serialized_end=1321
   _globals['_EMPTY']._serialized_start=31
   _globals['_EMPTY']._serialized_end=38
   _globals['_PROTO']._serialized_start=40
@@ -44,31 +44,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PLACE']._serialized_start=101
   _globals['_PLACE']._serialized_end=139
   _globals['_PUSHMSGREQ']._serialized_start=142
-  _globals['_PUSHMSGREQ']._serialized_end=305
-  _globals['_PUSHMSGREPLY']._serialized_start=307
-  _globals['_PUSHMSGREPLY']._serialized_end=391
-  _globals['_PUSHBATCH']._serialized_start=393
-  _globals['_PUSHBATCH']._serialized_end=455
-  _globals['_PUSHBATCHREPLY']._serialized_start=457
-  _globals['_PUSHBATCHREPLY']._serialized_end=575
-  _globals['_BROADCASTREQ']._serialized_start=577
-  _globals['_BROADCASTREQ']._serialized_end=672
-  _globals['_BROADCASTREPLY']._serialized_start=674
-  _globals['_BROADCASTREPLY']._serialized_end=708
-  _globals['_BROADCASTROOMREQ']._serialized_start=710
-  _globals['_BROADCASTROOMREQ']._serialized_end=793
-  _globals['_BROADCASTROOMREPLY']._serialized_start=795
-  _globals['_BROADCASTROOMREPLY']._serialized_end=833
-  _globals['_ROOMSREQ']._serialized_start=835
-  _globals['_ROOMSREQ']._serialized_end=845
-  _globals['_ROOMSREPLY']._serialized_start=847
-  _globals['_ROOMSREPLY']._serialized_end=953
-  _globals['_ROOMSREPLY_ROOMSENTRY']._serialized_start=909
-  _globals['_ROOMSREPLY_ROOMSENTRY']._serialized_end=953
-  _globals['_DISCONNECTREQ']._serialized_start=955
-  _globals['_DISCONNECTREQ']._serialized_end=984
-  _globals['_DISCONNECTREPLY']._serialized_start=986
-  _globals['_DISCONNECTREPLY']._serialized_end=1021
-  _globals['_CLOUD']._serialized_start=1291
-  _globals['_CLOUD']._serialized_end=1717
+  _globals['_PUSHMSGREQ']._serialized_end=320
+  _globals['_PUSHMSGREPLY']._serialized_start=322
+  _globals['_PUSHMSGREPLY']._serialized_end=406
+  _globals['_PUSHBATCH']._serialized_start=408
+  _globals['_PUSHBATCH']._serialized_end=470
+  _globals['_PUSHBATCHREPLY']._serialized_start=472
+  _globals['_PUSHBATCHREPLY']._serialized_end=590
+  _globals['_BROADCASTREQ']._serialized_start=592
+  _globals['_BROADCASTREQ']._serialized_end=687
+  _globals['_BROADCASTREPLY']._serialized_start=689
+  _globals['_BROADCASTREPLY']._serialized_end=723
+  _globals['_BROADCASTROOMREQ']._serialized_start=725
+  _globals['_BROADCASTROOMREQ']._serialized_end=808
+  _globals['_BROADCASTROOMREPLY']._serialized_start=810
+  _globals['_BROADCASTROOMREPLY']._serialized_end=848
+  _globals['_ROOMSREQ']._serialized_start=850
+  _globals['_ROOMSREQ']._serialized_end=860
+  _globals['_ROOMSREPLY']._serialized_start=862
+  _globals['_ROOMSREPLY']._serialized_end=968
+  _globals['_ROOMSREPLY_ROOMSENTRY']._serialized_start=924
+  _globals['_ROOMSREPLY_ROOMSENTRY']._serialized_end=968
+  _globals['_DISCONNECTREQ']._serialized_start=970
+  _globals['_DISCONNECTREQ']._serialized_end=999
+  _globals['_DISCONNECTREPLY']._serialized_start=1001
+  _globals['_DISCONNECTREPLY']._serialized_end=1036
+  _globals['_CLOUD']._serialized_start=1324
+  _globals['_CLOUD']._serialized_end=1750
 # @@protoc_insertion_point(module_scope)

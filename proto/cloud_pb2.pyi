@@ -17,6 +17,7 @@ class Outcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     OUTCOME_SLOW: _ClassVar[Outcome]
     OUTCOME_DUPLICATE: _ClassVar[Outcome]
     OUTCOME_QUEUED: _ClassVar[Outcome]
+    OUTCOME_BUSY: _ClassVar[Outcome]
 
 class BatchEnd(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -32,6 +33,7 @@ OUTCOME_EXPIRED: Outcome
 OUTCOME_SLOW: Outcome
 OUTCOME_DUPLICATE: Outcome
 OUTCOME_QUEUED: Outcome
+OUTCOME_BUSY: Outcome
 BATCH_DONE: BatchEnd
 BATCH_BUSY: BatchEnd
 BATCH_LATE: BatchEnd
@@ -62,7 +64,7 @@ class Place(_message.Message):
     def __init__(self, epoch: _Optional[str] = ..., offset: _Optional[int] = ...) -> None: ...
 
 class PushMsgReq(_message.Message):
-    __slots__ = ("keys", "proto", "protoOp", "push_id", "expires_ms", "places", "recorded")
+    __slots__ = ("keys", "proto", "protoOp", "push_id", "expires_ms", "places", "recorded", "speed")
     KEYS_FIELD_NUMBER: _ClassVar[int]
     PROTO_FIELD_NUMBER: _ClassVar[int]
     PROTOOP_FIELD_NUMBER: _ClassVar[int]
@@ -70,6 +72,7 @@ class PushMsgReq(_message.Message):
     EXPIRES_MS_FIELD_NUMBER: _ClassVar[int]
     PLACES_FIELD_NUMBER: _ClassVar[int]
     RECORDED_FIELD_NUMBER: _ClassVar[int]
+    SPEED_FIELD_NUMBER: _ClassVar[int]
     keys: _containers.RepeatedScalarFieldContainer[str]
     proto: Proto
     protoOp: int
@@ -77,7 +80,8 @@ class PushMsgReq(_message.Message):
     expires_ms: int
     places: _containers.RepeatedCompositeFieldContainer[Place]
     recorded: bool
-    def __init__(self, keys: _Optional[_Iterable[str]] = ..., proto: _Optional[_Union[Proto, _Mapping]] = ..., protoOp: _Optional[int] = ..., push_id: _Optional[str] = ..., expires_ms: _Optional[int] = ..., places: _Optional[_Iterable[_Union[Place, _Mapping]]] = ..., recorded: _Optional[bool] = ...) -> None: ...
+    speed: int
+    def __init__(self, keys: _Optional[_Iterable[str]] = ..., proto: _Optional[_Union[Proto, _Mapping]] = ..., protoOp: _Optional[int] = ..., push_id: _Optional[str] = ..., expires_ms: _Optional[int] = ..., places: _Optional[_Iterable[_Union[Place, _Mapping]]] = ..., recorded: _Optional[bool] = ..., speed: _Optional[int] = ...) -> None: ...
 
 class PushMsgReply(_message.Message):
     __slots__ = ("outcomes", "sessions", "error")

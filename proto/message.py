@@ -7,14 +7,19 @@ Decoders accept what an older or newer release sends: unknown fields are ignored
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum, StrEnum
+from functools import lru_cache
 from typing import Any, NamedTuple, Self
 
 from proto import cloud_pb2
 from proto.queues import Priority
 
 RAW_OP = 9
-_SELDOM = ("durable", "not_before_ms", "recorded", "request_id", "claim")  # in a payload only where they say something
+# In a payload only where they say something.
+_SELDOM = ("durable", "not_before_ms", "recorded", "request_id", "claim", "speed")
+_COMMON = frozenset({"v", "push_id", "keys", "op", "body", "priority", "accepted_ms", "expires_ms"})
+_32_BITS, _64_BITS = 1 << 31, 1 << 63  # signed: one more than the greatest
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_PAIRS = tuple(high + low for high in _CROCKFORD for low in _CROCKFORD)
 
 
 class Outcome(IntEnum):
@@ -27,13 +32,14 @@ class Outcome(IntEnum):
     SLOW = 5
     DUPLICATE = 6
     QUEUED = 7
+    BUSY = 8
 
 
 class Fate(StrEnum):
     """How a push ended for one key.  Every push ends with one of these for each of its keys."""
 
     DELIVERED = "delivered"  # handed to at least one session
-    QUEUED = "queued"  # a node hands it over from the inbox, after what its sessions lack before it
+    QUEUED = "queued"  # a node hands it over by and by: from the inbox, or at the push's speed
     OFFLINE = "offline"  # no session anywhere answers to the key; a durable push waits in its inbox
     FILTERED = "filtered"  # sessions exist, none accepts the op
     EXPIRED = "expired"  # its ttl_s ran out first
@@ -65,7 +71,8 @@ class Push:
 
     ``places`` says where in its inbox each key's message is; a *durable* push without them is yet to be appended, when
     ``not_before_ms`` has come.  ``recorded``: it has a receipt.  ``claim`` names, with a ``request_id``, the one task
-    of the push that may be dispatched (store/requests.py).
+    of the push that may be dispatched (store/requests.py).  ``speed``: at most so many sessions of a node get it in any
+    second; 0: all at once.
     """
 
     push_id: str
@@ -83,6 +90,7 @@ class Push:
     recorded: bool = False
     request_id: str | None = None
     claim: str = ""
+    speed: int = 0
 
     def expired(self, now_ms: int) -> bool:
         """Tell whether its time to live is over at *now_ms*."""
@@ -126,19 +134,11 @@ class Push:
             push = cls(
                 push_id=_text(payload["push_id"]),
                 keys=_texts(payload["keys"]),
-                message=Message(op=_integer(payload["op"], bits=32), body=_text(payload["body"]).encode()),
+                message=Message(_integer(payload["op"], _32_BITS), _text(payload["body"]).encode()),
                 priority=Priority(payload.get("priority", Priority.NORMAL)),
-                server=None if payload.get("server") is None else _text(payload["server"]),
-                accepted_ms=_integer(payload.get("accepted_ms", 0), bits=64),
-                expires_ms=_integer(payload.get("expires_ms", 0), bits=64),
-                attempt=_integer(payload.get("attempt", 0), bits=32),
-                done={key: _texts(nodes) for key, nodes in payload.get("done", {}).items()},
-                durable=bool(payload.get("durable", False)),
-                places={key: _place(place) for key, place in payload.get("places", {}).items()},
-                not_before_ms=_integer(payload.get("not_before_ms", 0), bits=64),
-                recorded=bool(payload.get("recorded", False)),
-                request_id=None if payload.get("request_id") is None else _text(payload["request_id"]),
-                claim=_text(payload.get("claim", "")),
+                accepted_ms=_integer(payload.get("accepted_ms", 0), _64_BITS),
+                expires_ms=_integer(payload.get("expires_ms", 0), _64_BITS),
+                **({} if payload.keys() <= _COMMON else _seldom(payload)),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"malformed push payload: {error!r}") from error
@@ -160,11 +160,11 @@ class Push:
             if self.places
             else (),
             recorded=self.recorded,
+            speed=self.speed,
         )
 
 
-@dataclass(frozen=True, slots=True)
-class KeyOutcome:
+class KeyOutcome(NamedTuple):
     """A node's answer for one key."""
 
     outcome: Outcome
@@ -183,11 +183,14 @@ def outcomes_from_reply(keys: Sequence[str], reply: cloud_pb2.PushMsgReply) -> d
         return {key: KeyOutcome(Outcome.DELIVERED, 0) for key in keys}
     if len(reply.outcomes) != len(keys):
         raise ValueError(f"{len(reply.outcomes)} outcomes for {len(keys)} keys")
-    counts = list(reply.sessions) or [0] * len(keys)
-    return {
-        key: KeyOutcome(Outcome(outcome), count)
-        for key, outcome, count in zip(keys, reply.outcomes, counts, strict=True)
-    }
+    counts = reply.sessions or [0] * len(keys)
+    return {key: _answer(*pair) for key, *pair in zip(keys, reply.outcomes, counts, strict=True)}
+
+
+@lru_cache(1024)
+def _answer(outcome: int, sessions: int) -> KeyOutcome:
+    """Few answers there are, each given again and again."""
+    return KeyOutcome(Outcome(outcome), sessions)
 
 
 def reply_from_outcomes(keys: Sequence[str], outcomes: Mapping[str, KeyOutcome]) -> cloud_pb2.PushMsgReply:
@@ -204,28 +207,45 @@ def new_push_id(now_ms: int, randomness: bytes) -> str:
     *randomness* is 10 bytes.  Source: the ULID specification (github.com/ulid/spec).
     """
     number = (now_ms & (1 << 48) - 1) << 80 | int.from_bytes(randomness[:10])
-    return "".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))
+    return "".join([_PAIRS[number >> shift & 1023] for shift in range(120, -1, -10)])
+
+
+def _seldom(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """Read what most pushes do without."""
+    return {
+        "server": None if payload.get("server") is None else _text(payload["server"]),
+        "attempt": _integer(payload.get("attempt", 0), _32_BITS),
+        "done": {key: _texts(nodes) for key, nodes in payload.get("done", {}).items()},
+        "durable": bool(payload.get("durable", False)),
+        "places": {key: _place(place) for key, place in payload.get("places", {}).items()},
+        "not_before_ms": _integer(payload.get("not_before_ms", 0), _64_BITS),
+        "recorded": bool(payload.get("recorded", False)),
+        "request_id": None if payload.get("request_id") is None else _text(payload["request_id"]),
+        "claim": _text(payload.get("claim", "")),
+        "speed": _integer(payload.get("speed", 0), _32_BITS),
+    }
 
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"text expected, not {type(value).__name__}")
-    value.encode()  # half a surrogate pair would fail only when it is sent
+    if not value.isascii():
+        value.encode()  # half a surrogate pair would fail only when it is sent
     return value
 
 
 def _texts(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list | tuple):  # a bare text would pass for a list of its letters
         raise TypeError(f"a list expected, not {type(value).__name__}")
-    return tuple(_text(item) for item in value)
+    return tuple([_text(item) for item in value])
 
 
 def _place(value: Any) -> Place:
     epoch, offset = value
-    return Place(_text(epoch), _integer(offset, bits=64))
+    return Place(_text(epoch), _integer(offset, _64_BITS))
 
 
-def _integer(value: Any, *, bits: int) -> int:
-    if not isinstance(value, int) or not -(1 << bits - 1) <= value < 1 << bits - 1:
-        raise TypeError(f"an integer of {bits} bits expected")
+def _integer(value: Any, end: int) -> int:
+    if not isinstance(value, int) or not -end <= value < end:
+        raise TypeError(f"an integer of {end.bit_length()} bits expected")
     return value

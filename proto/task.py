@@ -5,6 +5,11 @@ Source: Celery's message protocol, version 2 (docs.celeryq.dev, internals/protoc
 
 from typing import Any
 
+# How much a task of many pushes holds: enough that its own cost is little a push, little enough that one that is taken
+# by mistake, or done twice, is soon over.  A push that is larger by itself has a task of its own.
+MOST_PUSHES = 100
+MOST_BYTES = 256 * 1024
+
 
 def message(task: str, task_id: str, args: list[Any], shown: str) -> tuple[list[Any], dict[str, Any]]:
     """Give body and headers of a task message; *shown* is what Flower displays instead of the arguments."""

@@ -12,7 +12,7 @@ from typing import Any
 import redis
 from redis.exceptions import NoScriptError
 
-from store.connection import answering
+from store.connection import answering, error_of
 
 Argument = str | bytes | int | float
 
@@ -51,6 +51,17 @@ class Batch:
 
         Answers are as the wire has them: no parsing beyond lists, texts and integers.
         """
+        answers = self.outcomes()
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+        return answers
+
+    def outcomes(self) -> list[Any]:
+        """As :meth:`run`, but a call that failed is answered by its error: what others may share the round trip.
+
+        Raises StoreUnavailable when there are no answers; which calls were done is then not known.
+        """
         if not self._calls:
             return []
         with answering():
@@ -61,16 +72,13 @@ class Batch:
                     self._client.script_load(script.text)
                 for place, answer in zip(late, self._send([self._calls[place] for place in late]), strict=True):
                     answers[place] = answer
-            for answer in answers:
-                if isinstance(answer, Exception):
-                    raise answer
-        return answers
+        return [error_of(answer) if isinstance(answer, redis.RedisError) else answer for answer in answers]
 
     def _send(self, calls: Sequence[tuple[Argument, ...]]) -> list[Any]:
         if len(calls) == 1:  # a pipeline of one would cost twice as much
             try:
                 return [self._client.execute_command(*calls[0])]  # type: ignore[no-untyped-call]
-            except NoScriptError as error:
+            except redis.ResponseError as error:
                 return [error]
         pipe = self._client.pipeline(transaction=False)
         for words in calls:

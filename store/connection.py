@@ -48,9 +48,18 @@ def answering() -> Iterator[None]:
     try:
         yield
     except redis.RedisError as error:
-        if not isinstance(error, _UNAVAILABLE) and not _CANNOT_SERVE.search(str(error)):
+        if (ours := error_of(error)) is error:
             raise
-        raise StoreUnavailable(f"the store cannot serve this now: {error}") from error
+        raise ours from error
+
+
+def error_of(error: redis.RedisError) -> Exception:
+    """Give StoreUnavailable if *error* says that Redis cannot serve now, else *error* itself."""
+    if not isinstance(error, _UNAVAILABLE) and not _CANNOT_SERVE.search(str(error)):
+        return error
+    ours = StoreUnavailable(f"the store cannot serve this now: {error}")
+    ours.__cause__ = error
+    return ours
 
 
 def ping(client: redis.Redis) -> None:

@@ -18,7 +18,8 @@ import redis
 
 from proto import keys as key_names
 from store.connection import answering
-from store.registry import Registry
+from store.node_table import NodeTable
+from store.registry import Leases, Registry
 from store.settings import StoreSettings
 
 _SWEEP_BATCH = 500
@@ -26,10 +27,14 @@ _SWEEP_BATCH = 500
 
 @dataclass(frozen=True, slots=True)
 class Routes:
-    """The live nodes that hold each key; not *settled*: others may hold it too, and be about to say so."""
+    """The live nodes that hold each key; not *settled*: others may hold it too, and be about to say so.
+
+    *live* names all live nodes, whatever they hold.
+    """
 
     nodes: Mapping[str, tuple[str, ...]]
     settled: bool = True
+    live: tuple[str, ...] = ()
 
 
 class Directory(Protocol):
@@ -65,6 +70,7 @@ class RedisDirectory:
     def __init__(self, client: redis.Redis, settings: StoreSettings, registry: Registry) -> None:
         self._client = client
         self._registry = registry
+        self._table = NodeTable(registry)
         self._namespace = settings.store_namespace
 
     def put(self, node: str, counts: Mapping[str, int]) -> None:
@@ -85,13 +91,35 @@ class RedisDirectory:
                 self._client.srem(self._held(node), *lost)
 
     def resolve(self, keys: Sequence[str]) -> Routes:
-        """See Directory; one round trip."""
-        holders, settled = self._holders(keys)
-        return Routes({key: tuple(sorted(nodes)) for key, nodes in holders.items()}, settled)
+        """See Directory; one round trip, or two where the registry has changed since the last look."""
+        with answering():
+            pipe = self._client.pipeline(transaction=False)
+            for key in keys:
+                pipe.hkeys(self._dir(key))
+            anew = self._table.ask(pipe)
+            answers = pipe.execute()
+            fields, told = answers[: len(keys)], answers[len(keys) :]
+            leases = self._table.learn(told) if anew else self._table.still(told) or self._leases()
+        return Routes(_holding(keys, fields, leases), leases.settled, leases.in_order)
+
+    def _leases(self) -> Leases:
+        pipe = self._client.pipeline(transaction=False)
+        self._table.ask(pipe, anew=True)
+        return self._table.learn(pipe.execute())
 
     def counts(self, keys: Sequence[str]) -> dict[str, int]:
         """See Directory; one round trip."""
-        return {key: sum(nodes.values()) for key, nodes in self._holders(keys)[0].items()}
+        with answering():
+            pipe = self._client.pipeline(transaction=False)
+            self._registry.ask(pipe)
+            for key in keys:
+                pipe.hgetall(self._dir(key))
+            time, ends, born, *fields = pipe.execute()
+        live = self._registry.read([time, ends, born]).live
+        return {
+            key: sum(int(count) for node, count in nodes.items() if node in live)
+            for key, nodes in zip(keys, fields, strict=True)
+        }
 
     def top_rooms(self, limit: int) -> list[tuple[str, int]]:
         """See Directory.
@@ -124,20 +152,6 @@ class RedisDirectory:
                 yield len(batch)
             self._client.delete(self._held(node), self._rooms(node))
 
-    def _holders(self, keys: Sequence[str]) -> tuple[dict[str, dict[str, int]], bool]:
-        with answering():
-            pipe = self._client.pipeline(transaction=False)
-            self._registry.ask(pipe)
-            for key in keys:
-                pipe.hgetall(self._dir(key))
-            time, ends, born, *fields = pipe.execute()
-        leases = self._registry.read([time, ends, born])
-        holders = {
-            key: {node: int(count) for node, count in nodes.items() if node in leases.live}
-            for key, nodes in zip(keys, fields, strict=True)
-        }
-        return holders, leases.settled
-
     def _largest_rooms(self, depth: int) -> list[list[tuple[str, float]]]:
         nodes = [info.node for info in self._registry.live()]
         with answering():
@@ -160,6 +174,18 @@ class RedisDirectory:
 
     def _rooms(self, node: str) -> str:
         return f"{self._namespace}:rooms:{node}"
+
+
+def _holding(keys: Sequence[str], fields: Sequence[list[str]], leases: Leases) -> dict[str, tuple[str, ...]]:
+    """Give each key's live nodes, by name; most keys have one."""
+    live = leases.live
+    holders: dict[str, tuple[str, ...]] = {}
+    for key, nodes in zip(keys, fields, strict=True):
+        if len(nodes) == 1 and nodes[0] in live:
+            holders[key] = (nodes[0],)
+        else:
+            holders[key] = tuple(sorted(node for node in nodes if node in live))
+    return holders
 
 
 def _batches(items: Iterable[str], size: int) -> Iterator[list[str]]:

@@ -132,21 +132,30 @@ class Receipts:
         return batch.command("DEL", self._name(push_id))
 
     def dispatch(self, push: Push, at_ms: int) -> Dispatched:
-        """Note that a worker has *push* (for its keys, with their places), and say for which keys it still holds.
+        """Do :meth:`mark` alone, in one round trip."""
+        batch = Batch(self._client)
+        batch.command("TIME")
+        self.mark(batch, push, at_ms)
+        time, letters, _ = batch.run()
+        self._clock.learn(*map(int, time))
+        return self.marked(push, letters)
 
-        Takes it off the pending ones and drops the kept payload.  Without a receipt it holds for all keys.  One round
-        trip.
+    def mark(self, batch: Batch, push: Push, at_ms: int) -> int:
+        """Add to *batch* that a worker has *push* (for its keys, with their places); the answer is for :meth:`marked`.
+
+        Takes it off the pending ones and drops the kept payload.
         """
         arguments: list[Argument] = [at_ms]
         for key in push.keys:
             place = push.places.get(key)
             arguments += (key, place.epoch, place.offset) if place else (key, "", "")
-        batch = Batch(self._client)
-        batch.command("TIME")
-        batch.script(DISPATCH, [self._name(push.push_id)], arguments)
+        place_of_answer = batch.script(DISPATCH, [self._name(push.push_id)], arguments)
         self._pending.remove(batch, push.push_id)
-        time, letters, _ = batch.run()
-        self._clock.learn(*map(int, time))
+        return place_of_answer
+
+    @staticmethod
+    def marked(push: Push, letters: Sequence[str]) -> Dispatched:
+        """Say for which keys the mark holds; without a receipt it holds for all."""
         states = {key: STATES[letter] for key, letter in zip(push.keys, letters, strict=True) if letter}
         ended = {key: state for key, state in states.items() if state in ENDED_FOR_DISPATCH}
         return Dispatched(tuple(key for key in push.keys if key not in ended), ended, known=bool(states))
@@ -195,13 +204,17 @@ class Receipts:
 
     def get(self, push_id: str) -> Receipt | None:
         """Read a receipt, as it was written: see :meth:`Receipt.seen_at`.  Its keys are in alphabetical order."""
+        return self.get_all([push_id])[0]
+
+    def get_all(self, push_ids: Sequence[str]) -> list[Receipt | None]:
+        """Read several, in one round trip."""
         batch = Batch(self._client)
         batch.command("TIME")
-        batch.command("HGETALL", self._name(push_id))
-        time, answer = batch.run()
+        for push_id in push_ids:
+            batch.command("HGETALL", self._name(push_id))
+        time, *answers = batch.run()
         self._clock.learn(*map(int, time))
-        fields = answer if isinstance(answer, Mapping) else dict(zip(answer[::2], answer[1::2], strict=True))
-        return _read(push_id, fields) if META in fields else None
+        return [_read(push_id, _fields(answer)) for push_id, answer in zip(push_ids, answers, strict=True)]
 
     def _name(self, push_id: str) -> str:
         return f"{self._namespace}:receipt:{{{slot(push_id)}}}"
@@ -212,7 +225,13 @@ def _read_meta(text: str) -> tuple[bool, tuple[str, ...], int]:
     return words[2] == "1", words, int(words[6])
 
 
-def _read(push_id: str, fields: Mapping[str, str]) -> Receipt:
+def _fields(answer: Any) -> Mapping[str, str]:
+    return answer if isinstance(answer, Mapping) else dict(zip(answer[::2], answer[1::2], strict=True))
+
+
+def _read(push_id: str, fields: Mapping[str, str]) -> Receipt | None:
+    if META not in fields:
+        return None
     durable, words, expires_ms = _read_meta(fields[META])
     keys = {name.removeprefix(KEY): read_key(value) for name, value in sorted(fields.items()) if name.startswith(KEY)}
     return Receipt(

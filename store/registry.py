@@ -12,8 +12,11 @@ That a key is missing proves nothing while nodes may be registering (again); the
   first calls :meth:`Registry.unsettle` before it registers, so the others have ``settle_s`` to follow.
 
 All leases live in one sorted set (score = end of the lease, in ms of Redis' own clock), so no clock of ours matters.
+Whatever changes who may be alive, other than a renewal, changes the *version* too, after it: what was read under one
+version holds while the version stays and no lease that was read runs out (store/node_table.py).
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self, cast
@@ -26,7 +29,8 @@ from store.clock import StoreClock
 from store.connection import answering
 from store.settings import StoreSettings
 
-# KEYS: leases, info, born.  ARGV: incarnation, ttl in ms, info, "new" or "renew".  Answers 1, or 0 for a lapsed lease.
+# KEYS: leases, info, born, version.  ARGV: incarnation, ttl in ms, info, "new" or "renew", a new version.
+# Answers 1, or 0 for a lapsed lease.
 _LEASE = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -37,16 +41,18 @@ end
 redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
 redis.call('HSET', KEYS[2], ARGV[1], ARGV[3])
 redis.call('SET', KEYS[3], now, 'NX')
+if ARGV[4] == 'new' then redis.call('SET', KEYS[4], ARGV[5]) end
 return 1
 """
 
-# KEYS: leases, info.  ARGV: incarnation.  Removes it only when its lease is over.
+# KEYS: leases, info, version.  ARGV: incarnation, a new version.  Removes it only when its lease is over.
 _BURY = """
 local time = redis.call('TIME')
 local ends = redis.call('ZSCORE', KEYS[1], ARGV[1])
 if ends and tonumber(ends) > time[1] * 1000 + math.floor(time[2] / 1000) then return 0 end
 redis.call('ZREM', KEYS[1], ARGV[1])
 redis.call('HDEL', KEYS[2], ARGV[1])
+redis.call('SET', KEYS[3], ARGV[2])
 return 1
 """
 
@@ -84,6 +90,11 @@ class Leases:
     lapsed: tuple[str, ...]
     settled: bool
 
+    @property
+    def in_order(self) -> tuple[str, ...]:
+        """The live ones by name."""
+        return tuple(sorted(self.live))
+
 
 class Registry:
     """Reads and writes the leases.  *clock* is taught Redis' time by every look at them, at no cost."""
@@ -95,6 +106,7 @@ class Registry:
         self._leases = f"{settings.store_namespace}:{{registry}}:leases"
         self._info = f"{settings.store_namespace}:{{registry}}:info"
         self._born = f"{settings.store_namespace}:{{registry}}:born"
+        self._version = f"{settings.store_namespace}:{{registry}}:version"
         self._settle_ms = settings.settle_s * 1000
         self._lease_script = client.register_script(_LEASE)
         self._bury_script = client.register_script(_BURY)
@@ -110,7 +122,10 @@ class Registry:
     def retire(self, node: str) -> None:
         """End the lease of *node* at once; its mappings count no more, and can be swept."""
         with answering():
-            self._client.zadd(self._leases, {node: 0})
+            pipe = self._client.pipeline(transaction=True)
+            pipe.zadd(self._leases, {node: 0})
+            pipe.set(self._version, _new_version())
+            pipe.execute()
 
     def live(self) -> list[NodeInfo]:
         """List the nodes whose lease runs, by name."""
@@ -133,7 +148,8 @@ class Registry:
     def bury(self, node: str) -> bool:
         """Forget *node*, only if its lease is over; False when it is alive."""
         with answering():
-            return bool(self._bury_script(keys=[self._leases, self._info], args=[node]))
+            keys = [self._leases, self._info, self._version]
+            return bool(self._bury_script(keys=keys, args=[node, _new_version()]))
 
     def run_id(self) -> str:
         """Name this run of the store's process: another id means a restart or a failover."""
@@ -144,20 +160,39 @@ class Registry:
         """Begin the store's youth again: it may have lost its last writes, or have outslept leases."""
         with answering():
             seconds, micros = self._client.time()
-            self._client.set(self._born, seconds * 1000 + micros // 1000)
+            pipe = self._client.pipeline(transaction=True)
+            pipe.set(self._born, seconds * 1000 + micros // 1000)
+            pipe.set(self._version, _new_version())
+            pipe.execute()
 
     def ask(self, pipe: "redis.client.Pipeline") -> None:
         """Queue the commands whose answers :meth:`read` understands, to save others a round trip."""
         pipe.time()
+        self.ask_leases(pipe)
+
+    def ask_leases(self, pipe: "redis.client.Pipeline") -> None:
+        """Queue the questions what leases are written, and since when the store is young."""
         pipe.zrange(self._leases, 0, -1, withscores=True)
         pipe.get(self._born)
 
+    def ask_version(self, pipe: "redis.client.Pipeline") -> None:
+        """Queue the question under which version the leases are now."""
+        pipe.get(self._version)
+
     def read(self, answers: Sequence[Any]) -> Leases:
         """Tell the live from the lapsed by Redis' own clock."""
-        (seconds, micros), leases, born = answers
-        now_ms = seconds * 1000 + micros // 1000
+        time, leases, born = answers
+        return self.at(self.now_ms(time), leases, born)
+
+    def now_ms(self, time: tuple[int, int]) -> int:
+        """Read the answer to TIME, in Unix ms."""
+        seconds, micros = time
         if self._clock is not None:
             self._clock.learn(seconds, micros)
+        return seconds * 1000 + micros // 1000
+
+    def at(self, now_ms: int, leases: Sequence[tuple[str, float]], born: str | None) -> Leases:
+        """Tell the live from the lapsed at *now_ms*, given what is written."""
         live = frozenset(node for node, ends in leases if ends > now_ms)
         grown = born is not None and now_ms - int(born) >= self._settle_ms
         missing = [ends for _, ends in leases if 0 < ends <= now_ms]  # 0: it said goodbye
@@ -172,10 +207,15 @@ class Registry:
         body = orjson.dumps(asdict(info))
         with answering():
             done = self._lease_script(
-                keys=[self._leases, self._info, self._born],
-                args=[info.node, int(ttl_s * 1000), cast(Any, body), how],
+                keys=[self._leases, self._info, self._born, self._version],
+                args=[info.node, int(ttl_s * 1000), cast(Any, body), how, _new_version()],
             )
         return bool(done)
+
+
+def _new_version() -> str:
+    """Make one that no store ever had: a count would come again in a store that lost its last writes."""
+    return os.urandom(8).hex()
 
 
 def _read_info(node: str, text: str) -> NodeInfo | None:

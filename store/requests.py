@@ -13,6 +13,7 @@ A *claim* is the right to carry a request out.  Guarantees:
 """
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -118,11 +119,18 @@ class Requests:
 
     def claim(self, request_id: str, digest: str, push_id: str) -> Claim:
         """Claim *request_id*, whose body has this *digest*, for *push_id* if it stands for none yet."""
+        return self.claims([(request_id, digest, push_id)])[0]
+
+    def claims(self, asked: Sequence[tuple[str, str, str]]) -> list[Claim]:
+        """Claim several, in this order, in one round trip; each as :meth:`claim`."""
         batch = Batch(self._client)
-        arguments = (digest, push_id, os.urandom(4).hex(), self._takeover_ms, _KEPT_MS)
-        batch.script(_CLAIM, [self._name(request_id)], arguments)
-        kind, push_id, claim, again, alone_until_ms = batch.run()[0]
-        return Claim(ClaimKind(kind), push_id, claim, bool(again), alone_until_ms)
+        for request_id, digest, push_id in asked:
+            arguments = (digest, push_id, os.urandom(4).hex(), self._takeover_ms, _KEPT_MS)
+            batch.script(_CLAIM, [self._name(request_id)], arguments)
+        return [
+            Claim(ClaimKind(kind), push_id, claim, bool(again), alone_until_ms)
+            for kind, push_id, claim, again, alone_until_ms in batch.run()
+        ]
 
     def done(self, batch: Batch, request_id: str, claim: str) -> int:
         """Add to *batch* that the request has been carried out, under this or a later claim; answers 1 or 0."""
@@ -135,8 +143,12 @@ class Requests:
     def take(self, request_id: str, claim: str) -> bool:
         """Tell whether a task with this *claim* may be dispatched: only those of the claim that arrived first."""
         batch = Batch(self._client)
-        batch.script(_TAKE, [self._name(request_id)], (claim, _KEPT_MS))
+        self.ask_take(batch, request_id, claim)
         return bool(batch.run()[0])
+
+    def ask_take(self, batch: Batch, request_id: str, claim: str) -> int:
+        """Add :meth:`take` to *batch*; answers 1 or 0."""
+        return batch.script(_TAKE, [self._name(request_id)], (claim, _KEPT_MS))
 
     def _name(self, request_id: str) -> str:
         return f"{self._namespace}:request:{{{slot(request_id)}}}"

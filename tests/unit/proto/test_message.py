@@ -38,6 +38,7 @@ _PUSHES = st.builds(
     server=st.none() | _TEXT,
     accepted_ms=_INT64,
     expires_ms=_INT64,
+    speed=_INT32,
 )
 _OUTCOMES = st.builds(KeyOutcome, st.sampled_from(Outcome), st.integers(0, 2**31 - 1))
 
@@ -71,7 +72,7 @@ def test_a_request_says_what_the_push_says(push: Push) -> None:
     assert list(read.keys) == [push.keys[0]]
     assert (read.protoOp, read.proto.op, read.proto.ver) == (push.message.op, push.message.op, 1)
     assert read.proto.body == push.message.body
-    assert (read.push_id, read.expires_ms) == (push.push_id, push.expires_ms)
+    assert (read.push_id, read.expires_ms, read.speed) == (push.push_id, push.expires_ms, push.speed)
 
 
 @given(st.dictionaries(_TEXT, _OUTCOMES, min_size=1, max_size=6))

@@ -71,6 +71,7 @@ def test_a_later_attempts_payload() -> None:
         (cloud_pb2.Proto(ver=1, op=9, seq=3, body=b"null"), "0801100918032204" + b"null".hex()),
         (cloud_pb2.BroadcastReq(protoOp=9, proto=cloud_pb2.Proto(op=9), speed=100), "0809120210091864"),
         (cloud_pb2.BroadcastRoomReq(roomID="r", proto=cloud_pb2.Proto(op=9)), "0a017212021009"),
+        (cloud_pb2.PushMsgReq(keys=["a"], speed=100), "0a01617064"),
         (cloud_pb2.RoomsReply(rooms={"r": True}), "0a050a01721001"),
         (cloud_pb2.DisconnectReq(keys=["a"]), "0a0161"),
         (cloud_pb2.DisconnectReply(sessions=2), "0802"),
