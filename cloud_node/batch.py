@@ -3,6 +3,7 @@
 Made and answered on a thread of gRPC's, delivered on the hub's.
 """
 
+import time
 from collections.abc import Generator
 from functools import lru_cache
 
@@ -30,9 +31,12 @@ class Batch:
             raise Refused(f"{len(pushes)} pushes are more than {MAX_PUSHES}")
         self._seq = request.seq
         self._items = [_checked(push) for push in pushes]
+        self.push_id = pushes[0].push_id if pushes else ""  # one of them, for metrics
+        self._checked_at = time.monotonic()
 
     def deliver(self, deliverer: Deliverer) -> Generator[None, None, list[Answer]]:
         """Deliver the pushes in their order; yields between them, and returns what became of each."""
+        metrics.observe(metrics.HUB_WAIT_SECONDS, time.monotonic() - self._checked_at, self.push_id)
         answers: list[Answer] = []
         for it in self._items:
             if isinstance(it, str):

@@ -9,6 +9,10 @@ What the calls of a run write is gathered and goes to the sockets in one flush a
 answered.  What comes while a flush is under way waits in the queue and joins the next run, so a run grows with the
 load, and a call that comes alone waits for nobody.
 
+*Urgent* calls have a lane of their own, with the same bound, and runs of their own before and after each run of the
+others, which ends at its next step when an urgent call comes.  It takes one step at least, so the others get on
+whatever is urgent.
+
 Interleavings, and why each is harmless:
 
 1. *A caller times out while its call waits.*  ``Future.cancel`` and ``set_running_or_notify_cancel`` exclude each
@@ -23,9 +27,11 @@ Interleavings, and why each is harmless:
    a long call between two of its steps too, is finished and answered.
 5. *A native lock held over a greenlet switch* would deadlock the hub's thread with itself.  The lock is held for list
    operations only, never while a call runs or a flush is under way.
-6. *Other greenlets run during a flush* and in the pause between two runs.  They see a call done or not begun, or a long
-   one between two of its steps; no other call runs meanwhile, so calls keep their order.
+6. *Other greenlets run during a flush* and in the pause between two runs.  They see a call done or not begun, or a
+   long one between two of its steps; only urgent calls run meanwhile, so calls keep their order among their equals.
 7. *The flush fails.*  The calls of the run did run, so they are not reported as timed out but fail with its error.
+8. *An urgent call runs between two steps of a long one*, or before calls that came earlier.  Ephemeral pushes promise
+   no order; a durable one has its offset, by which sessions get it in order whatever comes first (durable.py).
 """
 
 import os
@@ -88,14 +94,14 @@ class Bridge:
         self._capacity = capacity
         self._writes = writes or _NothingGathered()
         self._lock = threading.Lock()
-        self._waiting: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
+        self._urgent, self._others = _Lane(), _Lane()
         self._closed = False
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._urgent.waiting) + len(self._others.waiting)
 
     def call(self, timeout_s: float, run: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run *run* on the hub's thread and give its result; from a native thread only.
@@ -106,13 +112,15 @@ class Bridge:
         future: Future[T] = self._put(partial(run, *args, **kwargs), bounded=True)
         return self._wait(timeout_s, future=future)
 
-    def begin_in_steps(self, run: Callable[[], Generator[None, None, T]]) -> Callable[[float], T]:
+    def begin_in_steps(
+        self, run: Callable[[], Generator[None, None, T]], *, urgent: bool = False
+    ) -> Callable[[float], T]:
         """Queue what may take long: the hub may serve its sockets at each ``yield``.
 
         Raises BridgeFull at once.  Gives a function that waits: its argument and what it raises are those of
         :meth:`call`.
         """
-        future: Future[T] = self._put(run, bounded=True)
+        future: Future[T] = self._put(run, bounded=True, urgent=urgent)
         return partial(self._wait, future=future)
 
     def post(self, run: Callable[[], object]) -> None:
@@ -127,20 +135,21 @@ class Bridge:
 
     def serve(self) -> None:
         """Run what is asked for, until :meth:`close`; a greenlet of the hub's thread is kept by this."""
-        begun: _Call | None = None
         while not self._closed:
             trampoline(self._wake_read, read=True)
             self._empty_pipe()
-            begun = self._one_run(begun)
-            while begun or self._waiting:
+            self._run_all()
+            while self._urgent or self._others:
                 eventlet.sleep(0)
-                begun = self._one_run(begun)
+                self._run_all()
 
     def close(self) -> None:
         """Refuse what waits and whatever comes."""
         with self._lock:
             self._closed = True
-            calls, self._waiting = self._waiting, deque()
+            calls = [*self._urgent.waiting, *self._others.waiting]
+            self._urgent.waiting.clear()
+            self._others.waiting.clear()
         for future, _ in calls:
             if future.set_running_or_notify_cancel():
                 future.set_exception(BridgeFull("the node is stopping"))
@@ -154,26 +163,31 @@ class Bridge:
                 raise
             return future.result(_GRACE_S)
 
-    def _one_run(self, call: "_Call | None") -> "_Call | None":
-        """Run what waits, for one slice, *call* first; flush; answer.  Gives the call that is not finished, if any."""
-        call = call or self._next()
+    def _run_all(self) -> None:
+        self._one_run(self._urgent)
+        self._one_run(self._others)
+        self._one_run(self._urgent)
+
+    def _one_run(self, lane: "_Lane") -> None:
+        """Run what waits in a lane, for one slice, first what has begun there; flush; answer."""
+        call = lane.begun or self._next(lane)
         if call is None:
-            return None
+            return
         until = time.monotonic() + _SLICE_S
-        writes = self._writes
+        writes, urgent = self._writes, self._urgent.waiting
 
         def is_over() -> bool:
-            return writes.full or time.monotonic() > until
+            return writes.full or time.monotonic() > until or (bool(urgent) and lane is self._others)
 
         done: list[_Call] = []
         writes.begin()
         while call is not None and call.finished(is_over):
             done.append(call)
-            call = None if is_over() else self._next()
+            call = None if is_over() else self._next(lane)
+        lane.begun = call
         error = self._flushed()
         for it in done:
             it.answer(error)
-        return call
 
     def _flushed(self) -> Exception | None:
         try:
@@ -183,22 +197,23 @@ class Bridge:
             return error
         return None
 
-    def _next(self) -> "_Call | None":
+    def _next(self, lane: "_Lane") -> "_Call | None":
         while True:
             with self._lock:
-                if not self._waiting:
+                if not lane.waiting:
                     return None
-                future, run = self._waiting.popleft()
+                future, run = lane.waiting.popleft()
             if future.set_running_or_notify_cancel():
                 return _Call(future, run)
 
-    def _put(self, run: Callable[[], Any], *, bounded: bool) -> "Future[Any]":
+    def _put(self, run: Callable[[], Any], *, bounded: bool, urgent: bool = False) -> "Future[Any]":
         future: Future[Any] = Future()
+        waiting = (self._urgent if urgent else self._others).waiting
         with self._lock:
-            if self._closed or (bounded and len(self._waiting) >= self._capacity):
-                raise BridgeFull(f"{len(self._waiting)} calls wait for the hub")
-            first = not self._waiting
-            self._waiting.append((future, run))
+            if self._closed or (bounded and len(waiting) >= self._capacity):
+                raise BridgeFull(f"{len(waiting)} calls wait for the hub")
+            first = not waiting
+            waiting.append((future, run))
         if first:
             self._wake()
         return future
@@ -215,6 +230,17 @@ class Bridge:
                 pass
         except BlockingIOError:
             return
+
+
+class _Lane:
+    """Calls that keep their order: those that wait, and the one that has begun and is not finished."""
+
+    def __init__(self) -> None:
+        self.waiting: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
+        self.begun: _Call | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.waiting) or self.begun is not None
 
 
 class _Call:

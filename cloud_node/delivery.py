@@ -3,7 +3,7 @@
 Runs on the hub's thread.  Refuses to know how bytes reach a socket (wire/transport.py does).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
 from cloud_node.acks import Acks
@@ -27,10 +27,18 @@ class Sender(Protocol):
         """Hand one event to all; gives how many took it.  The others were closed: they were too slow."""
 
 
+class Paces(Protocol):
+    """What delivery needs of the pacing of broadcasts."""
+
+    def begin(self, it: "Delivery", key: str) -> KeyOutcome:
+        """Hand the message to the first of the key's sessions, and see to the others."""
+
+
 class Delivery(NamedTuple):
     """A request to deliver; *push_id* "" and *expires_ms* 0 switch off what needs them.
 
-    *places*, one for each key, are those of a durable push; *recorded*: it has a receipt.
+    *places*, one for each key, are those of a durable push; *recorded*: it has a receipt; *speed*: at most so many
+    sessions get it in any second, 0: all at once.
     """
 
     keys: tuple[str, ...]
@@ -39,6 +47,7 @@ class Delivery(NamedTuple):
     expires_ms: int = 0
     places: tuple[Place, ...] = ()
     recorded: bool = False
+    speed: int = 0
 
 
 class Deliverer:
@@ -51,7 +60,8 @@ class Deliverer:
         durable: Durable,
         acks: Acks,
         now_ms: Callable[[], int],
-        own_keys: dict[str, Callable[[Message], None]],
+        own_keys: Mapping[str, Callable[[Message], None]],
+        pacing: Paces,
     ) -> None:
         self._durable = durable
         self._acks = acks
@@ -59,6 +69,7 @@ class Deliverer:
         self._sender = sender
         self._now_ms = now_ms
         self._own_keys = own_keys
+        self._pacing = pacing
         self._recent = Recent()
 
     def deliver(self, it: Delivery) -> dict[str, KeyOutcome]:
@@ -85,8 +96,8 @@ class Deliverer:
             return _NO_SESSION
         if it.push_id and (it.push_id, key) in self._recent:
             return _DUPLICATE
-        if not takers.connections:
-            return _FILTERED
+        if it.speed or not takers.connections:
+            return self._pace(it, key) if takers.connections else _FILTERED
         if reached is None or reached.isdisjoint(takers.connections):
             fresh = takers
         else:
@@ -100,6 +111,12 @@ class Deliverer:
             reached.update(fresh.connections)
         self._note(it, key, handed + len(takers) - len(fresh))
         return _TO_ONE if handed == 1 else KeyOutcome(Outcome.DELIVERED, handed)
+
+    def _pace(self, it: Delivery, key: str) -> KeyOutcome:
+        outcome = self._pacing.begin(it, key)
+        if it.push_id and outcome.outcome in (Outcome.DELIVERED, Outcome.QUEUED):
+            self._recent.add(it.push_id, key)
+        return outcome
 
     def _note(self, it: Delivery, key: str, sessions: int) -> None:
         """Remember that so many *sessions* of the key have it, under this key or another: their answers ack both."""

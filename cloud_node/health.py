@@ -8,10 +8,9 @@ from dataclasses import asdict
 from typing import Any
 
 import orjson
-from prometheus_client import generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from cloud_node import metrics
+from proto.exposition import expose
 from store.registry import NodeInfo
 
 StartResponse = Callable[..., Any]
@@ -36,8 +35,9 @@ class HealthPages:
                 metrics.PROBE_AGE_SECONDS.set(-1 if info.probe_age_ms is None else info.probe_age_ms / 1000)
                 metrics.LEASED.set(checks["lease"])
                 metrics.DRAINING.set(info.draining)
-                start_response("200 OK", [("Content-Type", CONTENT_TYPE_PLAIN_0_0_4)])
-                return [generate_latest(metrics.REGISTRY)]
+                text, content_type = expose(metrics.REGISTRY, environ.get("HTTP_ACCEPT"))
+                start_response("200 OK", [("Content-Type", content_type)])
+                return [text]
         pages = ["/socket.io/", "/health/live", "/health/ready", "/metrics"]
         return _json(start_response, "404 Not Found", {"status": "no such page", "pages": pages})
 

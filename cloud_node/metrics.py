@@ -4,7 +4,10 @@ from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from proto.exposition import exemplar
 from proto.message import KeyOutcome, Outcome
+
+_SOON = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
 
 REGISTRY = CollectorRegistry()
 
@@ -18,7 +21,27 @@ HANDED = Counter("cloudpush_node_deliveries", "Messages handed to sessions.", re
 RPC_SECONDS = Histogram(
     "cloudpush_node_push_seconds",
     "A PushMsg call or a batch, from its arrival to its answer.",
-    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1),
+    buckets=_SOON,
+    registry=REGISTRY,
+)
+HUB_WAIT_SECONDS = Histogram(
+    "cloudpush_node_hub_wait_seconds",
+    "A PushMsg call or a batch, from its check to its turn on the hub.",
+    buckets=_SOON,
+    registry=REGISTRY,
+)
+FLUSH_SECONDS = Histogram(
+    "cloudpush_node_flush_seconds",
+    "Writing to sessions what one run of calls has handed over.",
+    buckets=_SOON,
+    registry=REGISTRY,
+)
+PACED = Gauge("cloudpush_node_paced", "Paced broadcasts under way.", registry=REGISTRY)
+PACED_ENDS = Counter("cloudpush_node_paced_ends", "Paced broadcasts that are over, by end.", ["end"], registry=REGISTRY)
+PACED_UNREACHED = Counter(
+    "cloudpush_node_paced_unreached",
+    "Sessions that did not get a paced broadcast: it ended first, or they were gone or too slow; by its end.",
+    ["end"],
     registry=REGISTRY,
 )
 STREAMS = Gauge("cloudpush_node_streams", "Batch streams that are open.", registry=REGISTRY)
@@ -47,6 +70,11 @@ LEDGER_LOST = Counter(
 )
 
 _BY_OUTCOME = {outcome: OUTCOMES.labels(outcome.name.lower()) for outcome in Outcome}
+
+
+def observe(histogram: Histogram, seconds: float, push_id: str) -> None:
+    """Observe, with the push as the example; "": with none."""
+    histogram.observe(seconds, exemplar(push_id) if push_id else None)
 
 
 def count(answers: Iterable[KeyOutcome]) -> None:

@@ -28,12 +28,15 @@ def from_push(request: cloud_pb2.PushMsgReq) -> Delivery:
         raise Refused(f"more than {MAX_KEYS} keys")
     message = _message(request, request.protoOp)
     places = _places(request.places, keys) if request.places else ()
-    return Delivery(keys, message, request.push_id, request.expires_ms, places, request.recorded)
+    speed = request.speed
+    if speed and (places or len(keys) > 1):
+        raise Refused("a speed is for one key, without a place")
+    return Delivery(keys, message, request.push_id, request.expires_ms, places, request.recorded, max(0, speed))
 
 
-def to_one_key(request: Any, key: str, op: int = 0) -> Delivery:
-    """Read a request of im-cloud's that addresses *key* by its kind; raises Refused."""
-    return Delivery((key,), _message(request, op), request.push_id)
+def to_one_key(request: Any, key: str, op: int = 0, speed: int = 0) -> Delivery:
+    """Read a request of im-cloud's that addresses *key* by its kind; raises Refused.  A *speed* below 1 is none."""
+    return Delivery((key,), _message(request, op), request.push_id, speed=max(0, speed))
 
 
 def _places(places: Sequence[cloud_pb2.Place], keys: Sequence[str]) -> tuple[Place, ...]:

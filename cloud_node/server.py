@@ -32,12 +32,15 @@ from cloud_node.gateway import Gateway, origin_check
 from cloud_node.health import Admission, HealthPages
 from cloud_node.hub import Hub
 from cloud_node.inbox_reader import InboxReader
+from cloud_node.lag import measure
 from cloud_node.ledger import Ledger
+from cloud_node.pacing import Pacing
 from cloud_node.presence import Presence
 from cloud_node.probe import Probe
 from cloud_node.servicer import CloudServicer, GrpcServer
 from cloud_node.settings import CloudSettings
 from cloud_node.signals import on_stop
+from cloud_node.timing import TimedWrites
 from cloud_node.wire import json as wire_json
 from cloud_node.wire.door import Door
 from cloud_node.wire.engine import Engine
@@ -58,11 +61,12 @@ from store.registry import NodeInfo, Registry
 from store.settings import StoreSettings
 
 _TICK_S = 0.1
-_LAG_EVERY_S = 0.25  # more often would cost an idle node a third of its CPU time
 _BACKLOG = 4096  # of a reconnect storm; the kernel's somaxconn may allow less
 _MAX_MESSAGE_BYTES = 128 * 1024  # of what a client sends at once
 _GRPC_GRACE_S = 2.0
 _SOCKET_TIMEOUT_S = 60  # for a client that connects and says nothing; Engine.IO sets its own once it speaks
+
+_SWITCH_S = 0.0005  # threads that read large batches let the hub's in after so long, not after Python's 5 ms
 
 log = structlog.get_logger()
 
@@ -122,10 +126,9 @@ class Node:
         self.eio: EngineServer = sio.eio
         sio.eio.requests = Requests(self.engine, sio.eio)
         self.transport = Transport(sio, self.engine)
-        self.bridge = Bridge(settings.bridge_capacity, self.transport)
-        self.durable = Durable(
-            self.hub, self.transport, acks, clock.now_ms, self._later, tail_bytes=settings.inbox_tail_bytes
-        )
+        timed = TimedWrites(self.transport)
+        self.bridge = Bridge(settings.bridge_capacity, timed)
+        self.durable = Durable(self.hub, timed, acks, clock.now_ms, self._later, tail_bytes=settings.inbox_tail_bytes)
         self.reader = self.durable.reader = InboxReader(
             client, inbox, cursors, self.bridge.post, self.durable.take_positions
         )
@@ -139,9 +142,9 @@ class Node:
             lambda: f"anon-{os.urandom(8).hex()}",
             self.durable,
         )
-        self.deliverer = Deliverer(
-            self.hub, self.transport, self.durable, acks, clock.now_ms, {self.probe.key: self.probe.arrived}
-        )
+        self.pacing = Pacing(self.hub, timed, acks, clock.now_ms, self._later, most=settings.max_paced)
+        own_keys = {self.probe.key: self.probe.arrived}
+        self.deliverer = Deliverer(self.hub, timed, self.durable, acks, clock.now_ms, own_keys, self.pacing)
         self.grpc = GrpcServer(
             CloudServicer(self.bridge, self.deliverer, self.hub.rooms, self.gateway.end_sessions),
             settings.listen_grpc,
@@ -160,7 +163,7 @@ class Node:
         on_stop(self._told_to_stop)
         self.engine.start(whenever_ready)
         eventlet.spawn(self.bridge.serve)
-        eventlet.spawn(self._tick)
+        eventlet.spawn(measure, self.bridge)
         eventlet.spawn(self._check_inboxes)
         door = Door(
             listener,
@@ -178,6 +181,7 @@ class Node:
         self.probe.start()
         self.grpc.serving(True)
         gc.collect()
+        sys.setswitchinterval(_SWITCH_S)
         gc.freeze()  # what stays for good need not be looked at in every collection
         log.info("listening", node=self.presence.node, url=self._settings.url, grpc=self._settings.grpc_address)
         self._stop_asked.wait()
@@ -193,7 +197,7 @@ class Node:
 
     def _drain(self) -> None:
         log.info("draining", sessions=len(self.hub), over_s=self._settings.drain_s)
-        self.gateway.draining = True
+        self.gateway.draining = self.pacing.draining = True
         self.grpc.serving(False)
         self.presence.renew_soon(0)
         sessions = list(self.hub)
@@ -204,6 +208,7 @@ class Node:
                 eventlet.sleep(min(wait_s, _TICK_S))
             self.transport.drop(session)
             eventlet.sleep(0)
+        self.pacing.stop()
         self.probe.stop()
         self.presence.note(self.probe.key, 0)
         done = self.grpc.stop(_GRPC_GRACE_S)
@@ -219,14 +224,6 @@ class Node:
             self._hurry = True
         else:
             self._stop_asked.send(True)
-
-    def _tick(self) -> None:
-        """Measure how late the hub is, four times a second."""
-        while True:
-            due = time.monotonic() + _LAG_EVERY_S
-            eventlet.sleep(_LAG_EVERY_S)
-            metrics.HUB_LAG_SECONDS.observe(max(0.0, time.monotonic() - due))
-            metrics.BRIDGE_WAITING.set(len(self.bridge))
 
     def _check_inboxes(self) -> None:
         """Find, now and then, what workers did not get through to this node."""

@@ -4,6 +4,7 @@ Refuses what requests.py refuses: INVALID_ARGUMENT, and an error in the log.  Th
 """
 
 import hmac
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NoReturn, TypeVar
@@ -20,7 +21,7 @@ from cloud_node.requests import Refused, from_push, to_one_key
 from cloud_node.stream import MAX_STREAMS, Streams
 from proto import cloud_pb2, cloud_pb2_grpc
 from proto import keys as key_names
-from proto.message import KeyOutcome, reply_from_outcomes
+from proto.message import KeyOutcome, Outcome, reply_from_outcomes
 
 T = TypeVar("T")
 
@@ -63,9 +64,11 @@ class CloudServicer(cloud_pb2_grpc.CloudServicer):
 
     def PushMsg(self, request: cloud_pb2.PushMsgReq, context: Any) -> cloud_pb2.PushMsgReply:  # noqa: N802
         """Deliver one message to the sessions of each key."""
-        with metrics.RPC_SECONDS.time():
-            it = _checked(context, from_push, request)
-            return reply_from_outcomes(it.keys, self._deliver(context, it))
+        began = time.monotonic()
+        it = _checked(context, from_push, request)
+        reply = reply_from_outcomes(it.keys, self._deliver(context, it))
+        metrics.observe(metrics.RPC_SECONDS, time.monotonic() - began, it.push_id)
+        return reply
 
     def PushStream(  # noqa: N802
         self, request_iterator: Iterator[cloud_pb2.PushBatch], context: Any
@@ -75,8 +78,11 @@ class CloudServicer(cloud_pb2_grpc.CloudServicer):
 
     def Broadcast(self, request: cloud_pb2.BroadcastReq, context: Any) -> cloud_pb2.BroadcastReply:  # noqa: N802
         """The key ``all``."""
-        it = _checked(context, to_one_key, request, key_names.ALL, request.protoOp)
-        return cloud_pb2.BroadcastReply(sessions=self._deliver(context, it)[key_names.ALL].sessions)
+        it = _checked(context, to_one_key, request, key_names.ALL, request.protoOp, request.speed)
+        outcome = self._deliver(context, it)[key_names.ALL]
+        if outcome.outcome is Outcome.BUSY:  # the reply has no word for it
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "enough paced broadcasts are under way")
+        return cloud_pb2.BroadcastReply(sessions=outcome.sessions)
 
     def BroadcastRoom(  # noqa: N802
         self, request: cloud_pb2.BroadcastRoomReq, context: Any
@@ -99,7 +105,7 @@ class CloudServicer(cloud_pb2_grpc.CloudServicer):
         return cloud_pb2.DisconnectReply(sessions=self._on_hub(context, self._disconnect, list(request.keys)))
 
     def _deliver(self, context: Any, it: Delivery) -> dict[str, KeyOutcome]:
-        outcomes: dict[str, KeyOutcome] = self._on_hub(context, self._deliverer.deliver, it)
+        outcomes: dict[str, KeyOutcome] = self._on_hub(context, self._in_turn, it, time.monotonic())
         metrics.count(outcomes.values())
         log.debug(
             "delivered",
@@ -108,6 +114,10 @@ class CloudServicer(cloud_pb2_grpc.CloudServicer):
             outcomes=[each.outcome.name for each in outcomes.values()],
         )
         return outcomes
+
+    def _in_turn(self, it: Delivery, checked_at: float) -> dict[str, KeyOutcome]:
+        metrics.observe(metrics.HUB_WAIT_SECONDS, time.monotonic() - checked_at, it.push_id)
+        return self._deliverer.deliver(it)
 
     def _on_hub(self, context: Any, run: Callable[..., T], *args: Any) -> T:
         remaining = context.time_remaining()

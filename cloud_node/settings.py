@@ -62,6 +62,7 @@ class CloudSettings(BaseSettings):
         gt=0,
         description="How often the inboxes of this node's keys are looked at, whatever workers sent.",
     )
+    max_paced: int = Field(default=32, ge=1, description="Broadcasts with a speed under way; more wait at the worker.")
     bridge_capacity: int = Field(
         default=1_000, ge=1, description="gRPC calls waiting for the hub before new ones fail."
     )

@@ -5,6 +5,8 @@ lets a node that is behind catch up: batches that wait together are delivered in
 hold for the same sessions goes out in one write each.  A stream that waited for each answer would pay one sweep over
 its sessions for each batch (docs/adr/0009).
 
+All batches of a stream whose metadata says ``urgent: 1`` go by the bridge's urgent lane, so they keep their order.
+
 Bounds: MAX_STREAMS streams; of each, ``_AHEAD`` batches or ``_AHEAD_BYTES`` and one more, and one message that gRPC
 receives.  Flow control holds the caller.  Refuses to end a stream because of what a batch holds or of what becomes of
 it: that is what the answers are for.
@@ -70,6 +72,7 @@ class Streams:
     def serve(self, batches: Iterator[cloud_pb2.PushBatch], context: Any) -> Iterator[cloud_pb2.PushBatchReply]:
         """Serve one stream, on the calling thread."""
         stream = PushStream(context)
+        begin = partial(self._begin, urgent=("urgent", "1") in context.invocation_metadata())
         with self._lock:
             full = len(self._open) >= MAX_STREAMS
             if not full:
@@ -80,7 +83,7 @@ class Streams:
         if self._stopping.is_set():
             stream.end()
         try:
-            yield from stream.replies(batches, self._begin)
+            yield from stream.replies(batches, begin)
         finally:
             with self._lock:
                 self._open.discard(stream)
@@ -101,12 +104,12 @@ class Streams:
             for stream in self._all():
                 stream.end_if_unread(time.monotonic() - _UNREAD_S)
 
-    def _begin(self, request: cloud_pb2.PushBatch) -> Finish:
+    def _begin(self, request: cloud_pb2.PushBatch, *, urgent: bool) -> Finish:
         """Check a batch and hand it to the hub; raises BridgeFull."""
         began = time.monotonic()
         try:
             batch = Batch(request)
-            wait = self._bridge.begin_in_steps(partial(batch.deliver, self._deliverer))
+            wait = self._bridge.begin_in_steps(partial(batch.deliver, self._deliverer), urgent=urgent)
         except Refused as refused:
             return partial(_handed_back, request.seq, cloud_pb2.BATCH_INVALID, str(refused))
         return partial(_finish, batch, wait, request.seq, began)
@@ -119,7 +122,7 @@ def _finish(batch: Batch, wait: Callable[[float], list[Answer]], seq: int, began
         return _handed_back(seq, cloud_pb2.BATCH_BUSY, str(full))
     except TimeoutError:
         return _handed_back(seq, cloud_pb2.BATCH_LATE, "the hub did not get to it in time; nothing was sent")
-    metrics.RPC_SECONDS.observe(time.monotonic() - began)
+    metrics.observe(metrics.RPC_SECONDS, time.monotonic() - began, batch.push_id)
     return reply
 
 

@@ -155,7 +155,9 @@ class MemoryDirectory:
 
     def resolve(self, keys: Sequence[str]) -> Routes:
         holders, leases = self._holders(keys)
-        return Routes({key: tuple(sorted(nodes)) for key, nodes in holders.items()}, leases.settled)
+        return Routes(
+            {key: tuple(sorted(nodes)) for key, nodes in holders.items()}, leases.settled, tuple(sorted(leases.live))
+        )
 
     def counts(self, keys: Sequence[str]) -> dict[str, int]:
         return {key: sum(nodes.values()) for key, nodes in self._holders(keys)[0].items()}

@@ -3,7 +3,7 @@
 A test may have the store fail at its next round trips, or after a few calls of one.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -31,6 +31,7 @@ class MemoryStore:
     log: list[str] = field(default_factory=list)
     round_trips: int = 0
     fail: Callable[[int], int | None] = lambda _trip: None  # how many calls of a round trip are done; None: all
+    refuse: str = ""  # the calls of this name fail, and no others
 
     def trip(self, calls: list[Callable[[], Any]]) -> list[Any]:
         """Do the calls of one round trip."""
@@ -68,13 +69,20 @@ class MemoryBatch:
     def add(self, name: str, call: Callable[[], Any]) -> int:
         def noted() -> Any:
             self._store.log.append(name)
+            if name == self._store.refuse:
+                return StoreUnavailable("the store cannot serve this now: OOM")
             return call()
 
         self._calls.append(noted)
         return len(self._calls) - 1
 
+    def __len__(self) -> int:
+        return len(self._calls)
+
     def run(self) -> list[Any]:
         return self._store.trip(self._calls)
+
+    outcomes = run
 
 
 @dataclass
@@ -172,7 +180,13 @@ class MemoryRequests:
     store: MemoryStore
 
     def claim(self, request_id: str, digest: str, push_id: str) -> Claim:
+        return self.claims([(request_id, digest, push_id)])[0]
+
+    def claims(self, asked: Sequence[tuple[str, str, str]]) -> list[Claim]:
         self.store.trip([])
+        return [self._claim(*one) for one in asked]
+
+    def _claim(self, request_id: str, digest: str, push_id: str) -> Claim:
         kept = self.store.requests.setdefault(request_id, {"push": push_id, "digest": digest, "claims": 0})
         if kept["digest"] != digest:
             return Claim(ClaimKind.CONFLICT, kept["push"])

@@ -1,9 +1,5 @@
 """One message to the sessions of its keys: each once, with an outcome for each key."""
 
-from dataclasses import dataclass
-from typing import Any
-
-import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,65 +9,42 @@ from cloud_node.delivery import Deliverer, Delivery
 from cloud_node.durable import Durable
 from cloud_node.hub import Hub, Session
 from cloud_node.identity import Identity
-from cloud_node.wire.recipients import Recipients
 from proto.message import KeyOutcome, Message, Outcome, Place
 from store.inbox import Position
 from tests.fakes.noting_ledger import NotingLedger
+from tests.fakes.taking_sender import Connection, TakingSender
 
 _NOW_MS = 1_000
 _MESSAGE = Message(9, b'{"a":1}')
 
 
-@dataclass(eq=False)
-class _Connection:
-    """Stands in for the wire's; the sender knows it by its session's sid."""
+class _Pacing:
+    """Notes what is begun; gives *outcome*."""
 
-    sid: str
-    closed: bool = False
+    def __init__(self) -> None:
+        self.begun: list[tuple[str, str, int]] = []
+        self.outcome = KeyOutcome(Outcome.QUEUED, 1)
 
-
-class _Sender:
-    """Takes events for all connections but those in *slow*, whose sessions it ends as the transport does."""
-
-    def __init__(self, hub: Hub) -> None:
-        self._hub = hub
-        self.slow: set[Session] = set()
-        self.got: list[tuple[str, dict[str, Any]]] = []
-        self.ack_ids: list[int | None] = []
-
-    def backlog(self, session: Session) -> int:
-        del session
-        return 0
-
-    def emit(self, recipients: Recipients, event: str, data: object, ack_id: int | None = None) -> int:
-        assert event == "push"
-        self.ack_ids.append(ack_id)
-        slow = {session.connection for session in self.slow}
-        taken = 0
-        for connection in recipients.connections:
-            assert isinstance(connection, _Connection)
-            if connection in slow:
-                self._hub.remove(connection.sid)
-                continue
-            self.got.append((connection.sid, orjson.loads(orjson.dumps(data))))
-            taken += 1
-        return taken
+    def begin(self, it: Delivery, key: str) -> KeyOutcome:
+        self.begun.append((it.push_id, key, it.speed))
+        return self.outcome
 
 
 class _World:
     def __init__(self) -> None:
         self.hub = Hub(lambda _key, _count: None)
-        self.sender = _Sender(self.hub)
+        self.sender = TakingSender(self.hub)
         self.probed: list[Message] = []
         self.ledger = NotingLedger()
         acks = Acks(self.ledger)
         self.durable = Durable(self.hub, self.sender, acks, lambda: _NOW_MS, lambda *_: None, tail_bytes=1000)
         self.acks = acks
         own_keys = {"probe:n": self.probed.append}
-        self._deliverer = Deliverer(self.hub, self.sender, self.durable, acks, lambda: _NOW_MS, own_keys)
+        self.pacing = _Pacing()
+        self._deliverer = Deliverer(self.hub, self.sender, self.durable, acks, lambda: _NOW_MS, own_keys, self.pacing)
 
     def add(self, sid: str, *rooms: str, key: str = "alice", accepts: frozenset[int] | None = None) -> Session:
-        return self.hub.add(sid, Identity(key, None, rooms, accepts), _Connection(sid))
+        return self.hub.add(sid, Identity(key, None, rooms, accepts), Connection(sid))
 
     def deliver(
         self,
@@ -80,12 +53,13 @@ class _World:
         expires_ms: int = 0,
         places: tuple[Place, ...] = (),
         recorded: bool = False,
+        speed: int = 0,
     ) -> dict[str, KeyOutcome]:
-        return self._deliverer.deliver(Delivery(keys, _MESSAGE, push_id, expires_ms, places, recorded))
+        return self._deliverer.deliver(Delivery(keys, _MESSAGE, push_id, expires_ms, places, recorded, speed))
 
     @property
     def sids(self) -> list[str]:
-        return [sid for sid, _ in self.sender.got]
+        return self.sender.sids
 
 
 @pytest.fixture
@@ -254,6 +228,30 @@ def test_a_push_with_places_is_durable_and_comes_with_them_once_for_each_key(wor
         ("1", event | {"key": "room:a", "epoch": "f"}),
     ]
     assert None not in world.sender.ack_ids
+
+
+def test_a_push_with_a_speed_is_paced_and_known_afterwards(world: _World) -> None:
+    world.add("1")
+    assert world.deliver("all", speed=7) == {"all": KeyOutcome(Outcome.QUEUED, 1)}
+    assert world.deliver("all", speed=7) == {"all": KeyOutcome(Outcome.DUPLICATE)}
+    assert world.pacing.begun == [("01J0", "all", 7)]
+
+
+@pytest.mark.parametrize("outcome", [Outcome.BUSY, Outcome.SLOW])
+def test_a_paced_push_that_nobody_took_may_come_again(world: _World, outcome: Outcome) -> None:
+    world.add("1")
+    world.pacing.outcome = KeyOutcome(outcome)
+    for _ in range(2):
+        assert world.deliver("all", speed=7) == {"all": KeyOutcome(outcome)}
+    assert len(world.pacing.begun) == 2
+
+
+def test_a_push_with_a_speed_that_is_for_nobody_here_or_too_late_is_not_begun(world: _World) -> None:
+    assert world.deliver("all", speed=7)["all"].outcome is Outcome.NO_SESSION
+    world.add("1", accepts=frozenset({1}))
+    assert world.deliver("all", speed=7)["all"].outcome is Outcome.FILTERED
+    assert world.deliver("all", speed=7, expires_ms=_NOW_MS)["all"].outcome is Outcome.EXPIRED
+    assert world.pacing.begun == []
 
 
 _KEYS = st.sampled_from(["alice", "bob", "room:a", "room:b", "all"])
