@@ -78,9 +78,11 @@ task_serializer = "json"
 accept_content = ["json"]
 
 worker_consumer = "tasks.consumer:Consumer"  # rejects what is no task
-worker_pool = "threads"  # one process: one gRPC channel a node, no fork trouble
+worker_pool = "tasks.pool:TaskPool"  # threads, high priority first; one process: one connection a node, no fork trouble
 worker_concurrency = settings.worker_concurrency
-worker_prefetch_multiplier = 64  # 1 or 4 starves the threads
+worker_prefetch_multiplier = (
+    16  # a queue; 1 or 4 starves the threads, and what is held counts neither as depth nor as age
+)
 worker_soft_shutdown_timeout = 10
 worker_enable_soft_shutdown_on_idle = False
 worker_send_task_events = True  # Flower

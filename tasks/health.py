@@ -6,14 +6,14 @@
 import threading
 from collections.abc import Callable, Iterable
 from socketserver import ThreadingMixIn
-from typing import Any, cast
+from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import orjson
 import redis
-from prometheus_client import make_wsgi_app
 
 from proto.errors import StoreUnavailable
+from proto.exposition import expose
 from store.connection import ping
 from tasks import metrics
 
@@ -24,7 +24,6 @@ class HealthServer:
     def __init__(self, host: str, port: int, store: redis.Redis) -> None:
         self._store = store
         self.consumer: Any = None
-        self._metrics = make_wsgi_app(metrics.REGISTRY)
         self._server = make_server(host, port, self._answer, server_class=_Threaded, handler_class=_Quiet)
         self.url = f"http://{host}:{self._server.server_port}"
 
@@ -41,7 +40,9 @@ class HealthServer:
         match environ["PATH_INFO"]:
             case "/metrics":
                 self._store_up()
-                return cast("Iterable[bytes]", self._metrics(environ, start_response))
+                text, content_type = expose(metrics.REGISTRY, environ.get("HTTP_ACCEPT"))
+                start_response("200 OK", [("Content-Type", content_type)])
+                return [text]
             case "/health/live":
                 return _json(start_response, "200 OK", {"status": "ok"})
             case "/health/ready":

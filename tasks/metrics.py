@@ -18,7 +18,34 @@ QUEUE_SECONDS = Histogram(
     "cloudpush_queue_seconds", "From acceptance to a worker's first attempt.", buckets=_SECONDS, registry=REGISTRY
 )
 ATTEMPT_SECONDS = Histogram(
-    "cloudpush_attempt_seconds", "One attempt: look-ups and node calls.", buckets=_SECONDS, registry=REGISTRY
+    "cloudpush_attempt_seconds",
+    "One attempt at the pushes of a task: look-ups and node calls.",
+    buckets=_SECONDS,
+    registry=REGISTRY,
+)
+LOOKUP_SECONDS = Histogram(
+    "cloudpush_lookup_seconds", "One look-up of all keys of a task.", buckets=_SECONDS, registry=REGISTRY
+)
+NODES_SECONDS = Histogram(
+    "cloudpush_nodes_seconds",
+    "One round of calls to nodes, until the last of them has answered.",
+    buckets=_SECONDS,
+    registry=REGISTRY,
+)
+SETTLE_SECONDS = Histogram(
+    "cloudpush_settle_seconds",
+    "From the nodes' answers to the end of a task: receipts, dead letters, later attempts.",
+    buckets=_SECONDS,
+    registry=REGISTRY,
+)
+TASK_PUSHES = Histogram(
+    "cloudpush_task_pushes", "Pushes in a task.", buckets=(1, 2, 5, 10, 20, 50, 100, 1000), registry=REGISTRY
+)
+SPLITS = Counter(
+    "cloudpush_task_splits",
+    "Tasks of several pushes that were split into tasks of one, by why: redelivered, failed.",
+    ["why"],
+    registry=REGISTRY,
 )
 STORE_UP = Gauge("cloudpush_store_up", "1 while the store answers this worker.", registry=REGISTRY)
 LEADING = Gauge("cloudpush_reconciler_leading", "1 while this worker is the one that reconciles.", registry=REGISTRY)
@@ -35,3 +62,10 @@ PENDING = Gauge(
 PENDING_LATE_SECONDS = Gauge(
     "cloudpush_pending_late_seconds", "How long the one that is due longest has been due.", registry=REGISTRY
 )
+
+_EXEMPLAR_KEPT = 64  # characters; OpenMetrics takes 128 with the name
+
+
+def exemplar(push_id: str) -> dict[str, str]:
+    """Name, beside a figure, a push that it was seen with."""
+    return {"push_id": push_id[:_EXEMPLAR_KEPT]}

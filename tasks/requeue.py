@@ -7,15 +7,19 @@ delivery limit, among the dead letters.
 A delay is the broker's to keep, and by its own clock: the task says nothing of when it may run, since Celery would
 hold what seems to be early in the memory of a worker, by that worker's clock.  The embedded broker keeps no delays;
 there a worker has to.
+
+Later attempts of one priority and delay share tasks, as they did before, within the same bounds.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate
 from typing import Any
 from uuid import uuid4
 
+import orjson
 from celery import Celery
 from celery.exceptions import Reject
 from kombu.transport.native_delayed_delivery import MAX_LEVEL, calculate_routing_key, level_name
@@ -23,19 +27,32 @@ from kombu.transport.native_delayed_delivery import MAX_LEVEL, calculate_routing
 import celeryconfig
 from proto import queues, task
 from proto.message import Push
+from tasks import turns
 
 PUBLISH_DEADLINE_S = 5
 
 
-def describe(push: Push) -> str:
-    """Say in Flower and in logs which push a task carries; never its body."""
-    return f"({push.push_id}: {len(push.keys)} keys, op {push.message.op}, attempt {push.attempt})"
+def describe(*pushes: Push) -> str:
+    """Say in Flower and in logs which pushes a task carries; never their bodies."""
+    if len(pushes) == 1:
+        (push,) = pushes
+        return f"({push.push_id}: {len(push.keys)} keys, op {push.message.op}, attempt {push.attempt})"
+    keys = sum(len(push.keys) for push in pushes)
+    return f"({len(pushes)} pushes, {pushes[0].push_id} to {pushes[-1].push_id}: {keys} keys)"
 
 
-def again(app: Celery, push: Push, delay_s: int) -> None:
-    """Put *push* on its queue again in *delay_s* seconds: held by the broker, not by this worker's memory."""
+def again(app: Celery, later: Iterable[tuple[Push, int]]) -> None:
+    """Put pushes on their queues again, each in so many seconds: held by the broker, not by this worker's memory."""
     with _confirmed(app) as producer:
-        put_push(producer, push.to_payload(), push, delay_s)
+        for pushes, payloads, delay_s in _shared(later):
+            _put(producer, queues.PUSH_TASK, payloads, describe(*pushes), pushes[0].priority, delay_s)
+
+
+def apart(app: Celery, pushes: Iterable[Push]) -> None:
+    """Put each push on its queue in a task of its own, as it is."""
+    with _confirmed(app) as producer:
+        for push in pushes:
+            put_push(producer, push.to_payload(), push)
 
 
 def disconnect_again(app: Celery, keys: Sequence[str], attempt: int, delay_s: int) -> None:
@@ -99,10 +116,26 @@ def _put(producer: Any, name: str, args: list[Any], shown: str, priority: queues
     )
 
 
+def _shared(later: Iterable[tuple[Push, int]]) -> Iterator[tuple[list[Push], list[dict[str, Any]], int]]:
+    """Group pushes by queue and delay, within the bounds of a task; a push that is larger goes alone."""
+    groups: dict[tuple[queues.Priority, int], list[tuple[Push, dict[str, Any], int]]] = {}
+    for push, delay_s in later:
+        payload = push.to_payload()
+        groups.setdefault((push.priority, delay_s), []).append((push, payload, len(orjson.dumps(payload))))
+    for (_, delay_s), group in groups.items():
+        begin = 0
+        while begin < len(group):
+            sizes = accumulate([size for _, _, size in group[begin : begin + task.MOST_PUSHES]])
+            count = max(1, sum(size <= task.MOST_BYTES for size in sizes))
+            some = group[begin : begin + count]
+            yield [push for push, _, _ in some], [payload for _, payload, _ in some], delay_s
+            begin += count
+
+
 @contextmanager
 def _confirmed(app: Celery) -> Iterator[Any]:
     try:
-        with app.producer_pool.acquire(block=True, timeout=PUBLISH_DEADLINE_S) as producer:
+        with turns.away(), app.producer_pool.acquire(block=True, timeout=PUBLISH_DEADLINE_S) as producer:
             try:
                 yield producer
             except BaseException:

@@ -9,7 +9,6 @@ recorded push that the store takes no note of is left for a later attempt, howev
 over: to end it would be to say nothing of its end.  Nothing else is tried for ever.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,9 +16,8 @@ from typing import Any
 import structlog
 
 from proto.errors import StoreUnavailable
-from proto.keys import PROBE_PREFIX
 from proto.message import Fate, Push
-from tasks import metrics, record, requeue, retry, worker
+from tasks import metrics, record, requeue, retry, telling, worker
 from tasks.celery import app
 from tasks.dispatch import Settlement
 
@@ -38,34 +36,31 @@ class Verdict:
     dead: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-def settle(it: Push, settlement: Settlement) -> None:
-    """Note how *it* stands, put what is left on the queue again or give it up by name; then count and log."""
-    verdict = decide(it, settlement, max_attempts=worker.settings().max_attempts, now_ms=worker.now_ms())
-    if it.recorded:
-        verdict = _noted(it, settlement, verdict)
-    for reason, keys in verdict.dead.items():
-        rest = it.narrowed(keys, {key: nodes for key, nodes in settlement.done.items() if key in keys})
-        bury(rest.to_payload(), reason, _some({key: settlement.reasons.get(key, "") for key in keys}))
-    if verdict.later is not None:
-        requeue.again(app, verdict.later, verdict.delay_s)
-        metrics.RETRIES.inc()
-        log.warning(
-            "retrying",
-            push_id=it.push_id,
-            delay_s=verdict.delay_s,
-            attempt=it.attempt,
-            reason=_some(settlement.reasons),
-        )
-    _count(it, verdict.fates, settlement.sessions)
+def settle(ended: Sequence[tuple[Push, Settlement]]) -> None:
+    """Note how each push stands, put what is left on its queue again or give it up by name; then count and tell."""
+    now_ms, most = worker.now_ms(), worker.settings().max_attempts
+    verdicts = [decide(it, settlement, max_attempts=most, now_ms=now_ms) for it, settlement in ended]
+    if any(it.recorded for it, _ in ended):
+        verdicts = _noted(ended, verdicts)
+    for (it, settlement), verdict in zip(ended, verdicts, strict=True):
+        for reason, keys in verdict.dead.items():
+            rest = it.narrowed(keys, {key: nodes for key, nodes in settlement.done.items() if key in keys})
+            bury(rest.to_payload(), reason, telling.some([settlement.reasons.get(key, "") for key in keys]))
+    _again(ended, verdicts)
+    telling.tell(
+        [(it, verdict.fates, settlement.sessions) for (it, settlement), verdict in zip(ended, verdicts, strict=True)]
+    )
 
 
 def decide(it: Push, settlement: Settlement, *, max_attempts: int, now_ms: int) -> Verdict:
     """Say how each key of *it* ends, or goes on.  Pure."""
+    if not settlement.left and not it.durable and Fate.FAILED not in settlement.fates.values():
+        return Verdict(settlement.fates)
     failed = tuple(key for key, fate in settlement.fates.items() if fate is Fate.FAILED)
     dead = {settlement.blame: failed} if failed else {}
     fates = dict(settlement.fates)
     later, delay_s = None, 0
-    if settlement.left and not _is_probe(it):
+    if settlement.left and not telling.is_probe(it):
         endless = it.recorded and settlement.away
         step = retry.next_step(
             it.attempt,
@@ -111,15 +106,42 @@ def bury(payload: Mapping[str, Any], reason: str, details: str) -> None:
     log.error("dead letter", push_id=push_id, reason=reason, details=details)
 
 
-def _noted(it: Push, settlement: Settlement, verdict: Verdict) -> Verdict:
-    """Write into the receipt how keys ended."""
+def _noted(ended: Sequence[tuple[Push, Settlement]], verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """Write into the receipts how keys ended; what they are not told is left for a later attempt."""
     now_ms = worker.now_ms()
+    said = [
+        record.steps(it, verdict.fates, settlement.reasons, now_ms) if it.recorded else []
+        for (it, settlement), verdict in zip(ended, verdicts, strict=True)
+    ]
+    if not any(said):
+        return list(verdicts)
     try:
-        worker.record().settle(it, record.steps(it, verdict.fates, settlement.reasons, now_ms))
+        worker.record().settle([(it, steps) for (it, _), steps in zip(ended, said, strict=True)])
     except StoreUnavailable as error:
-        log.warning("the receipt waits for the store", push_id=it.push_id, reason=str(error))
-        return postponed(it, settlement, verdict, now_ms=now_ms)
-    return verdict
+        for (it, _), steps in zip(ended, said, strict=True):
+            if steps:
+                log.warning("the receipt waits for the store", push_id=it.push_id, reason=str(error))
+        return [
+            postponed(it, settlement, verdict, now_ms=now_ms) if steps else verdict
+            for (it, settlement), verdict, steps in zip(ended, verdicts, said, strict=True)
+        ]
+    return list(verdicts)
+
+
+def _again(ended: Sequence[tuple[Push, Settlement]], verdicts: Sequence[Verdict]) -> None:
+    """Put what is left on its queues again, all together."""
+    left = [
+        (it, settlement, verdict.later, verdict.delay_s)
+        for (it, settlement), verdict in zip(ended, verdicts, strict=True)
+        if verdict.later is not None
+    ]
+    if not left:
+        return
+    requeue.again(app, [(later, delay_s) for _, _, later, delay_s in left])
+    metrics.RETRIES.inc(len(left))
+    for it, settlement, _, delay_s in left:
+        reason = telling.some(settlement.reasons.values())
+        log.warning("retrying", push_id=it.push_id, delay_s=delay_s, attempt=it.attempt, reason=reason)
 
 
 def _later(it: Push, keys: Sequence[str], done: Mapping[str, tuple[str, ...]], *, endless: bool) -> Push:
@@ -131,24 +153,3 @@ def _later(it: Push, keys: Sequence[str], done: Mapping[str, tuple[str, ...]], *
 def _last_fate(settlement: Settlement, key: str, otherwise: Fate) -> Fate:
     """What some nodes have is delivered, also where others could never be asked (the dead letter names those)."""
     return Fate.DELIVERED if settlement.done.get(key) else otherwise
-
-
-def _count(it: Push, fates: Mapping[str, Fate], sessions: int) -> None:
-    counts = Counter(fate.value for fate in fates.values())
-    for fate, count in counts.items():
-        metrics.FATES.labels(fate).inc(count)
-    metrics.SESSIONS.inc(sessions)
-    if _is_probe(it):
-        return  # counted, not told: there is one every few seconds
-    due_ms = max(it.accepted_ms, it.not_before_ms)
-    age_ms = worker.now_ms() - due_ms if due_ms else None
-    log.info("dispatched", push_id=it.push_id, op=it.message.op, sessions=sessions, age_ms=age_ms, **counts)
-
-
-def _some(reasons: Mapping[str, str]) -> str:
-    return "; ".join(sorted({reason for reason in reasons.values() if reason})[:3])
-
-
-def _is_probe(it: Push) -> bool:
-    """Tell a node's data-path heartbeat, which is not tried again: the next one is under way already."""
-    return it.keys[0].startswith(PROBE_PREFIX) if it.keys else False

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 from proto.errors import StoreUnavailable
+from tasks import turns
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -31,7 +32,8 @@ class Suspicion:
                 raise StoreUnavailable("the store did not answer a moment ago")
             self._away_until = self._clock() + _SUSPECT_S  # this thread finds out; the others need not wait
         try:
-            answer = question(*args, **kwargs)
+            with turns.away():
+                answer = question(*args, **kwargs)
         except StoreUnavailable:
             self._away_until = self._clock() + _SUSPECT_S
             raise

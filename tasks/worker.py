@@ -7,6 +7,7 @@ import gc
 import logging
 import os
 import socket
+import sys
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -17,6 +18,7 @@ from celery.signals import setup_logging, worker_init, worker_ready, worker_shut
 import celeryconfig
 from proto import log as logs
 from proto.errors import StoreUnavailable
+from store.ages import Ages
 from store.clock import StoreClock
 from store.connection import connect
 from store.directory import RedisDirectory
@@ -26,6 +28,8 @@ from store.receipts import Receipts
 from store.registry import Registry
 from store.requests import Requests
 from store.settings import StoreSettings
+from tasks import decoding
+from tasks.ages import AgeNotes
 from tasks.celery import app
 from tasks.courier import Courier
 from tasks.events import Sender
@@ -37,6 +41,9 @@ from tasks.record import Record
 from tasks.settings import TaskSettings
 from tasks.suspicion import Suspicion
 
+# How long a thread that computes keeps the others waiting: the one that takes a task of high priority, say.
+_SWITCH_S = 0.0005
+
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
@@ -47,6 +54,7 @@ class _Parts:
     nodes: Nodes
     health: HealthServer
     events: Sender
+    ages: AgeNotes
 
 
 _parts: list[_Parts] = []
@@ -82,15 +90,21 @@ def _set_up_logging(**_: Any) -> None:
 
 @worker_init.connect  # type: ignore[untyped-decorator]
 def _assemble(**_: Any) -> None:
+    decoding.use_orjson()
+    sys.setswitchinterval(_SWITCH_S)
     store_settings = StoreSettings()
     client, clock, suspicion = connect(store_settings), StoreClock(), Suspicion()
     registry = Registry(client, store_settings, clock)
     pending, receipts = Pending(client, store_settings), Receipts(client, store_settings, clock)
     inbox, requests = Inbox(client, store_settings, clock), Requests(client, store_settings)
     token = settings().grpc_token
-    nodes = Nodes(deadline_s=settings().node_deadline_s, token=token.get_secret_value() if token else None)
+    nodes = Nodes(
+        deadline_s=settings().node_deadline_s,
+        token=token.get_secret_value() if token else None,
+        threads=settings().worker_concurrency,
+    )
     parts = _Parts(
-        courier=Courier(RedisDirectory(client, store_settings, registry), registry, nodes, suspicion),
+        courier=Courier(RedisDirectory(client, store_settings, registry), nodes, suspicion),
         record=Record(client, receipts, requests, pending, inbox, clock, suspicion),
         clock=clock,
         reconciler=Reconciler(
@@ -105,6 +119,7 @@ def _assemble(**_: Any) -> None:
         nodes=nodes,
         health=HealthServer(settings().worker_host, settings().worker_port, client),
         events=Sender(app),
+        ages=AgeNotes(Ages(client, store_settings, clock)),
     )
     try:
         clock.ask(client)  # before the first task: it must not expire, or wait, by this machine's clock
@@ -112,6 +127,7 @@ def _assemble(**_: Any) -> None:
         structlog.get_logger().warning("the store does not tell the time yet", reason=str(error))
     parts.health.start()
     parts.events.start()
+    parts.ages.start()
     _parts.append(parts)
 
 
@@ -132,4 +148,5 @@ def _take_apart(**_: Any) -> None:
         if parts.reconciler.is_alive():
             parts.reconciler.stop()
         parts.events.stop()
+        parts.ages.stop()
         parts.nodes.close()

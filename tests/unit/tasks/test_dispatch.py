@@ -82,6 +82,13 @@ def test_where_one_node_has_it_and_another_cannot_be_asked_the_key_is_left_for_t
     assert later.first({"k": ("n1", "n2")}) == Plan({"n2": ("k",)})
 
 
+def test_where_a_node_has_enough_paced_broadcasts_the_key_is_left_for_it() -> None:
+    ended = _ended({"n1": {"k": KeyOutcome(Outcome.QUEUED, 3)}, "n2": {"k": KeyOutcome(Outcome.BUSY)}})
+    assert (ended.fates, ended.left, ended.done, ended.sessions) == ({}, ("k",), {"k": ("n1",)}, 3)
+    assert ended.reasons == {"k": "n2: enough paced broadcasts are under way"}
+    assert not ended.patient
+
+
 def test_a_key_whose_other_node_is_gone_by_the_next_attempt_is_delivered() -> None:
     assert _ended({}, done={"k": ("n1",)}).fates == {"k": Fate.DELIVERED}
 

@@ -1,7 +1,7 @@
-"""gRPC to nodes: every way in which a node can fail to answer is one of our errors, and in time."""
+"""Single calls to nodes: every way in which a node can fail to answer is one of our errors, and in time."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import grpc
@@ -25,6 +25,12 @@ class _Clock:
         return self.now
 
 
+def _push(nodes: Nodes, plan: Plan, push: Push) -> dict[str, Mapping[str, KeyOutcome] | NodeError]:
+    """Send one push; the answer of each node."""
+    sends = {node: [(push, keys)] for node, keys in plan.sends.items()}
+    return {node: answers[0] for node, answers in nodes.push_all(sends).items()}
+
+
 @pytest.fixture
 def clock() -> _Clock:
     return _Clock()
@@ -39,7 +45,7 @@ def nodes(clock: _Clock) -> Iterator[Nodes]:
 
 @pytest.fixture
 def impatient(clock: _Clock) -> Iterator[Nodes]:
-    made = Nodes(deadline_s=0.1, token=None, clock=clock)
+    made = Nodes(deadline_s=0.4, token=None, clock=clock)
     yield made
     made.close()
 
@@ -58,7 +64,7 @@ def _aborts(code: grpc.StatusCode) -> Callable[[cloud_pb2.PushMsgReq, Any], clou
 
 
 def _error(nodes: Nodes, node: str) -> NodeError:
-    answer = nodes.push(Plan({node: ("a",)}), _PUSH)[node]
+    answer = _push(nodes, Plan({node: ("a",)}), _PUSH)[node]
     assert isinstance(answer, NodeError)
     assert answer.node == node
     return answer
@@ -67,7 +73,7 @@ def _error(nodes: Nodes, node: str) -> NodeError:
 def test_each_node_gets_its_keys_and_answers_for_them(nodes: Nodes) -> None:
     with serving(_delivers) as one, serving(_delivers) as other:
         sends = {f"{one.address}#aa": ("a", "b"), f"{other.address}#bb": ("b",)}
-        assert nodes.push(Plan(sends), _PUSH) == {
+        assert _push(nodes, Plan(sends), _PUSH) == {
             node: dict.fromkeys(keys, KeyOutcome(Outcome.DELIVERED, 2)) for node, keys in sends.items()
         }
         assert [list(request.keys) for request in one.requests] == [["a", "b"]]
@@ -109,7 +115,7 @@ def test_a_status_is_one_of_our_errors(nodes: Nodes, code: grpc.StatusCode, kind
 
 def test_a_reply_without_outcomes_is_taken_as_delivered(nodes: Nodes) -> None:
     with serving(lambda _request, _context: cloud_pb2.PushMsgReply()) as node:
-        assert nodes.push(Plan({node.address: ("a",)}), _PUSH)[node.address] == {"a": KeyOutcome(Outcome.DELIVERED)}
+        assert _push(nodes, Plan({node.address: ("a",)}), _PUSH)[node.address] == {"a": KeyOutcome(Outcome.DELIVERED)}
 
 
 def test_a_reply_for_other_keys_is_refused_for_good(nodes: Nodes) -> None:
@@ -129,7 +135,7 @@ def test_a_hung_node_costs_one_deadline_then_none_and_is_asked_again_a_moment_la
         return _delivers(request, context)
 
     with serving(hangs) as hung, serving(_delivers) as other:
-        answers = impatient.push(Plan({hung.address: ("a",), other.address: ("b",)}), _PUSH)
+        answers = _push(impatient, Plan({hung.address: ("a",), other.address: ("b",)}), _PUSH)
         assert isinstance(answers[hung.address], NodeUnreachable)
         assert answers[other.address] == {"b": KeyOutcome(Outcome.DELIVERED, 2)}
 
@@ -139,7 +145,7 @@ def test_a_hung_node_costs_one_deadline_then_none_and_is_asked_again_a_moment_la
 
         let_go.set()
         clock.now += 1.1
-        assert impatient.push(Plan({hung.address: ("a",)}), _PUSH)[hung.address] == {
+        assert _push(impatient, Plan({hung.address: ("a",)}), _PUSH)[hung.address] == {
             "a": KeyOutcome(Outcome.DELIVERED, 2)
         }
 
@@ -163,21 +169,6 @@ def test_one_call_finds_out_about_a_hung_node_while_the_others_fail_at_once(impa
         finding_out.join(10)
         let_go.set()
         assert len(hung.requests) == 2
-
-
-class _ForgetsAfterALook(dict[str, float]):
-    """What another thread does between two looks at the table."""
-
-    def __contains__(self, key: object) -> bool:
-        found = super().__contains__(key)
-        self.pop(str(key), None)
-        return found
-
-
-def test_two_threads_may_find_a_suspicion_over_at_the_same_time(nodes: Nodes) -> None:
-    with serving(_delivers) as node:
-        nodes._suspect_until = _ForgetsAfterALook({node.address: -1.0})
-        assert nodes.push(Plan({node.address: ("a",)}), _PUSH)[node.address] == {"a": KeyOutcome(Outcome.DELIVERED, 2)}
 
 
 def test_after_close_a_call_under_way_ends_as_unreachable(clock: _Clock) -> None:

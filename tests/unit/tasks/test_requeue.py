@@ -1,6 +1,6 @@
 """What a worker puts on the broker itself: with what it needs to be found again, confirmed, or not at all."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,6 +11,7 @@ from kombu import Connection
 from pydantic import SecretStr
 
 import celeryconfig
+from proto import task
 from proto.message import Message, Push
 from proto.queues import PUSH_TASK, Priority
 from tasks import requeue
@@ -52,6 +53,42 @@ def test_a_task_goes_to_the_queue_of_its_priority_with_confirms(app: Celery) -> 
     assert flaw_of(message, {PUSH_TASK}) is None
 
 
+def test_what_is_left_as_long_in_one_queue_shares_a_task(app: Celery) -> None:
+    bulk = [replace(_PUSH, push_id=f"b{number}") for number in range(3)]
+    normal = replace(_PUSH, push_id="n", priority=Priority.NORMAL)
+    requeue.again(app, [(bulk[0], 0), (normal, 0), (bulk[1], 0), (bulk[2], 0)])
+    assert _tasks(app, Priority.BULK) == [["b0", "b1", "b2"]]
+    assert _tasks(app, Priority.NORMAL) == [["n"]]
+
+
+def test_other_delays_are_other_tasks(monkeypatch: pytest.MonkeyPatch, app: Celery) -> None:
+    put: list[tuple[int, int]] = []
+    monkeypatch.setattr(
+        requeue, "_put", lambda _producer, _name, args, _shown, _priority, delay_s: put.append((len(args), delay_s))
+    )
+    requeue.again(app, [(_PUSH, 1), (_PUSH, 2), (_PUSH, 1)])
+    assert put == [(2, 1), (1, 2)]
+
+
+def test_shared_tasks_keep_their_bounds_and_a_push_that_is_larger_goes_alone(app: Celery) -> None:
+    requeue.again(app, [(replace(_PUSH, push_id=f"{number}"), 0) for number in range(task.MOST_PUSHES + 2)])
+    assert [len(pushes) for pushes in _tasks(app, Priority.BULK)] == [task.MOST_PUSHES, 2]
+    large = replace(_PUSH, push_id="large", message=Message(9, b'"' + b"x" * task.MOST_BYTES + b'"'))
+    half = replace(_PUSH, push_id="half", message=Message(9, b'"' + b"x" * (task.MOST_BYTES // 2) + b'"'))
+    requeue.again(app, [(large, 0), (half, 0), (_PUSH, 0), (half, 0)])
+    assert _tasks(app, Priority.BULK) == [["large"], ["half", "01J0"], ["half"]]
+
+
+def test_a_task_that_is_split_becomes_one_for_each_push_as_it_is(app: Celery) -> None:
+    pushes = [replace(_PUSH, push_id=f"{number}") for number in range(3)]
+    requeue.apart(app, pushes)
+    assert _tasks(app, Priority.BULK) == [["0"], ["1"], ["2"]]
+
+
+def test_many_are_described_by_number_first_and_last() -> None:
+    assert requeue.describe(_PUSH, replace(_PUSH, push_id="01J1")) == "(2 pushes, 01J0 to 01J1: 2 keys)"
+
+
 def test_a_delay_is_the_brokers_and_by_no_clock_of_ours() -> None:
     producer = _Producer()
     requeue.put_push(producer, _PUSH.to_payload(), _PUSH, 5)
@@ -85,23 +122,31 @@ def test_a_failed_publish_rejects_the_task_and_its_connection_is_not_used_again(
         producer.__connection__.connect()
         raise TimeoutError("no confirm")
 
-    monkeypatch.setattr(requeue, "put_push", refuse)
+    monkeypatch.setattr(requeue, "_put", refuse)
     with pytest.raises(Reject, match="no confirm") as rejected:
-        requeue.again(app, _PUSH, 1)
+        requeue.again(app, [(_PUSH, 1)])
     assert rejected.value.requeue
     assert [connection.connected for connection in used] == [False]
 
 
 def test_after_a_failed_publish_the_next_one_connects_anew(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as broken:
-        broken.setattr(requeue, "put_push", _times_out)
+        broken.setattr(requeue, "_put", _times_out)
         with pytest.raises(Reject):
-            requeue.again(app, _PUSH, 1)
+            requeue.again(app, [(_PUSH, 1)])
     requeue.dead_letter(app, _PUSH.to_payload(), "unreachable", "n2: down")
     with app.connection_for_read() as connection:
         letter = celeryconfig.dead_queue(connection.default_channel).get(no_ack=True)
     assert letter.headers["reason"] == "unreachable"
     assert letter.decode()["payload"] == _PUSH.to_payload()
+
+
+def _tasks(app: Celery, priority: Priority) -> list[list[str]]:
+    """Take what is on a queue: the push ids of each task."""
+    with app.connection_for_read() as connection:
+        queue = celeryconfig.push_queues[priority](connection.default_channel)
+        messages = iter(lambda: queue.get(no_ack=True), None)
+        return [[payload["push_id"] for payload in message.decode()[0]] for message in messages]
 
 
 def _times_out(*_: Any, **__: Any) -> None:
