@@ -17,7 +17,7 @@ from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMe
 from proto.errors import FieldProblem
 
 # Far beyond what a push may hold (app/requests.py), far below where the parsers' recursion ends.
-_MAX_DEPTH = 200
+MAX_DEPTH = 200
 
 
 class NotJson(BadRequest):
@@ -43,37 +43,50 @@ def check_text(environ: Mapping[str, Any]) -> None:
 
 def read_json(request: Request, max_bytes: int) -> Any:
     """Give the JSON value that *request* carries."""
+    return parse(json_bytes(request, max_bytes))
+
+
+def json_bytes(request: Request, max_bytes: int) -> bytes:
+    """Give the body that *request* says is JSON, unread."""
+    if request.environ.get("CONTENT_TYPE") == "application/json":  # as most callers write it
+        return read_bytes(request, max_bytes)
     if request.mimetype != "application/json":
         raise UnsupportedMediaType("Content-Type must be application/json.")
     charset = request.mimetype_params.get("charset", "utf-8")
     if charset.lower() not in ("utf-8", "utf8"):
         raise UnsupportedMediaType("JSON is UTF-8; no other charset is read.")
-    return parse(read_bytes(request, max_bytes))
+    return read_bytes(request, max_bytes)
 
 
 def read_bytes(request: Request, max_bytes: int) -> bytes:
     """Give the body as it is, at most *max_bytes*, whether its length was announced or it comes in chunks."""
-    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    environ = request.environ
+    encoding = environ.get("HTTP_CONTENT_ENCODING", "identity").strip().lower()
     if encoding not in ("", "identity"):
         raise UnsupportedMediaType("Compressed bodies are not read: send no Content-Encoding.")
-    too_large = RequestEntityTooLarge(f"The body must be at most {max_bytes} bytes.")
     if (request.content_length or 0) > max_bytes:
-        raise too_large
+        raise _too_large(max_bytes)
+    # A server that ends the stream where the body ends says so; others need werkzeug to count.
+    stream = environ["wsgi.input"] if environ.get("wsgi.input_terminated") else request.stream
     parts: list[bytes] = []
     left = max_bytes + 1
-    while left and (part := request.stream.read(left)):
+    while left and (part := stream.read(left)):
         parts.append(part)
         left -= len(part)
     if not left:
-        raise too_large
+        raise _too_large(max_bytes)
     return b"".join(parts)
+
+
+def _too_large(max_bytes: int) -> RequestEntityTooLarge:
+    return RequestEntityTooLarge(f"The body must be at most {max_bytes} bytes.")
 
 
 def parse(raw: bytes) -> Any:
     """Parse *raw*, or raise NotJson."""
     try:
         value = orjson.loads(raw)
-        if raw.count(b"[") + raw.count(b"{") > _MAX_DEPTH and deeper_than(_MAX_DEPTH, value):
+        if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and deeper_than(MAX_DEPTH, value):
             raise NotJson("The body is nested too deeply.")
         return json.loads(raw.decode(), object_pairs_hook=_without_repeats)
     except orjson.JSONDecodeError as error:

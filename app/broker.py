@@ -17,6 +17,21 @@ PERSISTENT = 2
 
 
 @dataclass(frozen=True, slots=True)
+class Call:
+    """What a request wants done: the task *name*, on *queue*, with one positional *argument*, which is JSON.
+
+    *call_id* becomes the id of the task if it is its first; Flower shows *shown* in place of the argument.
+    """
+
+    call_id: str
+    name: str
+    queue: str
+    argument: bytes
+    shown: str
+    delay_s: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class TaskMessage:
     """A Celery task as it goes on the wire; *queue* is also its routing key.
 

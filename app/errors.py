@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from proto.errors import CloudpushError, FieldProblem
+from proto.queues import Priority
 
 
 class NoNode(CloudpushError):
@@ -31,6 +32,17 @@ class TooManyWaiting(CloudpushError):
     """As many requests wait for receipts, or for the same call to end, as may."""
 
     retryable = True
+
+
+class Overloaded(CloudpushError):
+    """Too much waits already for a push of this priority; in *retry_after_s* whole seconds it may not be so."""
+
+    retryable = True
+
+    def __init__(self, priority: Priority, retry_after_s: int) -> None:
+        self.priority = priority
+        self.retry_after_s = retry_after_s
+        super().__init__(f"too much waits already for pushes of priority {priority.value}")
 
 
 class NothingToCancel(CloudpushError):

@@ -8,17 +8,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from flask import Flask, Response, request
 
 from app import problems, routes
-from app.accept import Acceptor, Commits, FormTask
-from app.answers import speaks_im
+from app.accept import Acceptor, Commits
+from app.batches import Batches
 from app.body import check_text
-from app.commit import State
+from app.headers import with_headers
 from app.health import Health
 from app.identity import check_caller
 from app.im import Im
+from app.intake import State
 from app.messages import Messages
 from app.metrics import Metrics
 from app.openapi import OpenApi
@@ -30,29 +32,36 @@ from app.receipts import Fates
 from app.records import Records
 from app.requests import Limits
 from app.settings import WebSettings
+from app.turn import raise_late
 from app.waiting import Waiters
+from proto.queues import Priority
+from tasks.courtesy import Courtesy
 
-SECURITY_HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'self'; connect-src 'self' ws: wss: http: https:; style-src 'self' 'unsafe-inline'; "
-        "img-src 'self' data:; frame-ancestors 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-}
-_PUSHING = frozenset(("POST /v1/pushes", *(f"POST /im/push/{kind}" for kind in ("keys", "mids", "room", "all"))))
+_SINGLE = frozenset(("POST /v1/pushes", *(f"POST /im/push/{kind}" for kind in ("keys", "mids", "room", "all"))))
+_BATCH = "POST /v1/pushes:batch"
+_PUSHING = _SINGLE | {_BATCH}
+
+
+def is_quick(method: str, path: str) -> bool:
+    """Tell requests that may be served on the server's own thread: their views decline to block there."""
+    return f"{method} {path}" in _SINGLE
+
+
+def is_heavy(method: str, path: str) -> bool:
+    """Tell requests that may compute for long."""
+    return f"{method} {path}" == _BATCH
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
     """What the app works with; each may raise our errors.
 
-    *now_ms* is the time by which pushes expire; *broker_delays* tells whether the broker keeps tasks back until they
-    are due; *stopping* is set when the process is to end.
+    *now_ms* is the time by which pushes expire; *check_load* raises Overloaded where a push of that priority finds no
+    room; *broker_delays* tells whether the broker keeps tasks back until they are due; *stopping* is set when the
+    process is to end.
     """
 
     committer: Commits
-    form_task: FormTask
     directory: Counts
     registry: Nodes
     records: Records
@@ -60,6 +69,7 @@ class Parts:
     broker_state: Callable[[], State]
     metrics: Metrics
     now_ms: Callable[[], int]
+    check_load: Callable[[Priority], None] = lambda _: None
     broker_delays: bool = True
     stopping: threading.Event = field(default_factory=threading.Event)
     pages: Path = STATIC
@@ -68,22 +78,25 @@ class Parts:
 def create_app(settings: WebSettings, parts: Parts) -> Flask:
     """Wire everything up."""
     table = OpenApi(_routes(settings, parts), _version()).all_routes
-    app = Flask("cloudpush", static_folder=None)
+    app = _Flask("cloudpush", static_folder=None)
     routes.register(app, table)
     problems.register(app)
     _guard(app, settings, frozenset(route.path for route in table if route.open))
-    _finish(app, parts.metrics)
+    _count_refusals(app, parts.metrics)
+    app.wsgi_app = with_headers(app.wsgi_app)  # type: ignore[method-assign]
     return app
 
 
 def _routes(settings: WebSettings, parts: Parts) -> tuple[routes.Route, ...]:
     limits = Limits(settings.max_message_bytes, settings.max_targets, settings.default_ttl_s, settings.durable_ttl_s)
+    courtesy = Courtesy()
     acceptor = Acceptor(
         parts.committer,
-        parts.form_task,
         store_is_up=parts.store_is_up,
         confirm_deadline_s=settings.confirm_deadline_s,
+        check_load=parts.check_load,
         metrics=parts.metrics,
+        courtesy=courtesy,
     )
     waiters = Waiters(max(1, settings.web_threads // 4), parts.stopping)
     parts.metrics.add_gauge(
@@ -104,6 +117,16 @@ def _routes(settings: WebSettings, parts: Parts) -> tuple[routes.Route, ...]:
     sizes = {"max_body_bytes": settings.max_body_bytes}
     return (
         *Pushes(promises, acceptor, limits, now_ms=parts.now_ms, **sizes).routes(),
+        *Batches(
+            promises,
+            limits,
+            max_batch_bytes=settings.max_batch_bytes,
+            max_waiting_pushes=settings.max_waiting_pushes,
+            now_ms=parts.now_ms,
+            metrics=parts.metrics,
+            courtesy=courtesy,
+            **sizes,
+        ).routes(),
         *Fates(parts.records, waiters, now_ms=parts.now_ms, metrics=parts.metrics).routes(),
         *Messages(parts.records).routes(),
         *presence.routes(),
@@ -115,24 +138,30 @@ def _routes(settings: WebSettings, parts: Parts) -> tuple[routes.Route, ...]:
 
 def _guard(app: Flask, settings: WebSettings, open_paths: frozenset[str]) -> None:
     def identify() -> None:
-        check_text(request.environ)
-        rule = request.url_rule.rule if request.url_rule is not None else ""
-        check_caller(settings.api_key, method=request.method, open_route=rule in open_paths, headers=request.headers)
+        asked = request._get_current_object()  # type: ignore[attr-defined]  # each look through the proxy costs
+        raise_late(asked.environ)
+        check_text(asked.environ)
+        rule = asked.url_rule.rule if asked.url_rule is not None else ""
+        check_caller(settings.api_key, method=asked.method, open_route=rule in open_paths, environ=asked.environ)
 
     app.before_request(identify)
 
 
-def _finish(app: Flask, metrics: Metrics) -> None:
-    def finish(response: Response) -> Response:
-        for name, value in SECURITY_HEADERS.items():
-            response.headers[name] = value
-        if request.path.startswith("/v1/") or speaks_im(request.path):
-            response.headers.setdefault("Cache-Control", "no-store")
+def _count_refusals(app: Flask, metrics: Metrics) -> None:
+    def count(response: Response) -> Response:
         if response.status_code >= 400 and request.endpoint in _PUSHING:  # noqa: PLR2004
             metrics.refused.labels(str(response.status_code)).inc()
         return response
 
-    app.after_request(finish)
+    app.after_request(count)
+
+
+class _Flask(Flask):
+    """Flask whose views and hooks are all plain functions, which it would find out anew in each request."""
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """See Flask."""
+        return func
 
 
 def _version() -> str:

@@ -14,6 +14,7 @@ MAX_TTL_S = 86_400
 MAX_DURABLE_TTL_S = 604_800
 MAX_DELAY_S = 2_592_000
 MAX_REQUEST_ID = 128
+MAX_SPEED = 1_000_000
 _MAX_SERVER = 256
 _MAX_PORT = 65_535
 _SERVER = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})(?:#[A-Za-z0-9._-]+)?")
@@ -74,6 +75,7 @@ Mid = Annotated[
 ]
 Server = Annotated[str, AfterValidator(_server)]
 Op = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Speed = Annotated[int, Field(ge=1, le=MAX_SPEED)]
 # How long is too long depends on whether the push is durable: app/requests.py looks at that.
 TtlS = Annotated[int, Field(ge=1, json_schema_extra={"maximum": MAX_DURABLE_TTL_S})]
 DelayS = Annotated[float, Field(ge=0, le=MAX_DELAY_S)]

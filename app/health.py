@@ -2,18 +2,18 @@
 
 from collections.abc import Callable
 
-from flask import Response
+from flask import Response, request
 from pydantic import BaseModel
 
 from app.answers import answer, enveloped
-from app.commit import State
 from app.im import Envelope
+from app.intake import State
 from app.metrics import Metrics
 from app.problems import RETRY_AFTER_S
 from app.routes import Answer, Route
+from proto.exposition import PLAIN
 
 _TAG = "health"
-METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Live(BaseModel):
@@ -56,8 +56,9 @@ class Health:
         return self._with_retry(enveloped(data, code=503, msg="a push would not be accepted now", status=503))
 
     def metrics(self) -> Response:
-        """Give the metrics."""
-        return Response(self._metrics.text(), content_type=METRICS_TYPE)
+        """Give the metrics, with exemplars to who accepts OpenMetrics."""
+        text, content_type = self._metrics.text(request.headers.get("Accept"))
+        return Response(text, content_type=content_type)
 
     def _state(self) -> Ready:
         broker, store = self._broker(), self._store_is_up()
@@ -75,7 +76,7 @@ class Health:
         """List the endpoints."""
         ready = {200: Answer("It can.", Ready), 503: Answer("It cannot now.", Ready)}
         im = {200: Answer("It can.", Envelope), 503: Answer("It cannot now.", Envelope)}
-        metrics = {200: Answer("Prometheus' text format.", media_type=METRICS_TYPE)}
+        metrics = {200: Answer("Prometheus' text; OpenMetrics to who accepts it.", media_type=PLAIN)}
         return (
             Route("GET", "/health", self.im_health, "Readiness, for im-cloud's callers", _TAG, im, open=True),
             Route("GET", "/health/live", self.live, "Liveness", _TAG, {200: Answer("Alive.", Live)}, open=True),

@@ -20,11 +20,13 @@ from app.presence import DEFAULT_ROOMS, MAX_ROOMS, Presence, limit_asked
 from app.pushes import fresh_id
 from app.requests import Limits, read_push
 from app.routes import Answer, Parameter, Route
+from app.turn import turn_of
 from proto.errors import FieldProblem, InvalidPush
 
 _TAG = "im-cloud"
 _FORM = "application/x-www-form-urlencoded"
 _LISTS = ("keys", "mids", "rooms")
+_NUMBERS = ("operation", "speed")
 _COMMON = ("operation", "msg", "server")
 _MAX_FIELDS = 2000
 _SCHEME = "://"
@@ -77,8 +79,9 @@ class Im:
         return self._push(fields, ("type", "room"), {"rooms": None if room is None else [room]})
 
     def push_all(self) -> Response:
-        """Push to every session."""
-        return self._push(self._fields(), (), {"all": True})
+        """Push to every session, at goim's speed if that is given; 0 is none."""
+        fields = self._fields()
+        return self._push(fields, ("speed",), {"all": True, "speed": fields.get("speed") or None})
 
     def top(self) -> Response:
         """List the largest rooms, of one type if asked."""
@@ -118,7 +121,10 @@ class Im:
             raise InvalidPush([_renamed(problem, own) for problem in error.problems] + unknown) from None
         if unknown:
             raise InvalidPush(unknown)
-        self._acceptor.accept(push)
+        if (turn := turn_of(request.environ)) is None:
+            self._acceptor.accept(push)
+        else:
+            self._acceptor.begin(push, turn)
         return enveloped({"push_id": push.push_id, "status": "accepted"})
 
     def _fields(self) -> dict[str, Any]:
@@ -148,7 +154,7 @@ class Im:
             ("keys", self.push_keys, "Push to keys", (_list("keys", "Keys."),)),
             ("mids", self.push_mids, "Push to members", (_list("mids", "Members."),)),
             ("room", self.push_room, "Push to a room", (_text("type", "As in live."), _text("room", "As in 1000."))),
-            ("all", self.push_all, "Push to every session", ()),
+            ("all", self.push_all, "Push to every session", (_text("speed", "Sessions of a node a second."),)),
         )
         return [
             Route(
@@ -158,7 +164,7 @@ class Im:
                 f"{summary}; fields as JSON, form or query",
                 _TAG,
                 {200: Answer("Confirmed by the broker.", Envelope)},
-                (400, 401, 403, 413, 415, 422, 503),
+                (400, 401, 403, 413, 415, 422, 429, 503),
                 parameters=own + common,
             )
             for name, serve, summary, own in ways
@@ -197,7 +203,7 @@ def _from_texts(texts: Mapping[str, list[str]]) -> dict[str, Any]:
         elif len(values) > 1:
             raise InvalidPush([FieldProblem(name[:64], "is given more than once")])
         else:
-            fields[name] = _number(values[0]) if name == "operation" else values[0]
+            fields[name] = _number(values[0]) if name in _NUMBERS else values[0]
     return fields
 
 

@@ -146,7 +146,7 @@ def _error(status: int, route: Route) -> dict[str, Any]:
         "description": HTTPStatus(status).phrase,
         "content": {JSON if im else PROBLEM_JSON: {"schema": _schema(Envelope if im else ProblemAnswer)}},
     }
-    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+    if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
         error["headers"] = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
     return error
 

@@ -6,6 +6,7 @@ Refuses to show callers what only we should see: texts of unexpected errors go t
 from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Any
 
 import structlog
 from flask import Flask, Response, request
@@ -13,7 +14,7 @@ from werkzeug.exceptions import HTTPException
 
 from app.answers import answer, enveloped, speaks_im
 from app.body import NotJson
-from app.errors import NoNode, NothingToCancel, RequestIdReused, RequestUnderWay, TooManyWaiting
+from app.errors import NoNode, NothingToCancel, Overloaded, RequestIdReused, RequestUnderWay, TooManyWaiting
 from proto.errors import (
     BrokerUnavailable,
     CloudpushError,
@@ -23,6 +24,7 @@ from proto.errors import (
     StoreUnavailable,
     UnknownServer,
 )
+from proto.queues import Priority
 
 PROBLEM_JSON = "application/problem+json"
 RETRY_AFTER_S = 1
@@ -50,6 +52,12 @@ KINDS: dict[type[CloudpushError], Kind] = {
     NothingToCancel: Kind(409, "nothing-to-cancel", "It is too late to cancel"),
     TooManyWaiting: Kind(503, "too-many-waiting", "Too many requests wait"),
 }
+# By the priority of the push: high is refused only when the service as a whole cannot keep up.
+OVERLOADED: dict[Priority, Kind] = {
+    Priority.HIGH: Kind(503, "overloaded", "Too much waits already"),
+    Priority.NORMAL: Kind(429, "overloaded", "Too much waits already"),
+    Priority.BULK: Kind(429, "overloaded", "Too much waits already"),
+}
 REFUSALS: dict[str, Kind] = {
     "unauthenticated": Kind(401, "unauthenticated", "An API key is needed"),
     "cross-origin": Kind(403, "cross-origin", "Another site's page may not do this"),
@@ -70,17 +78,23 @@ class Problem:
 
     def response(self, *, im: bool) -> Response:
         """Give it as problem+json, or in im-cloud's envelope."""
-        errors = [{"field": problem.field, "message": problem.message} for problem in self.errors]
         if im:
-            made = enveloped(errors or None, code=self.status, msg=self.detail, status=self.status)
+            made = enveloped(self._errors() or None, code=self.status, msg=self.detail, status=self.status)
         else:
-            kind = f"urn:cloudpush:{self.slug}" if self.slug else "about:blank"
-            body = {"type": kind, "title": self.title, "status": self.status, "detail": self.detail, "errors": errors}
-            made = answer(body, self.status)
+            made = answer(self.body(), self.status)
             made.content_type = PROBLEM_JSON
         for name, value in self.headers:
             made.headers[name] = value
         return made
+
+    def body(self) -> dict[str, Any]:
+        """Give it as RFC 9457 has it."""
+        kind = f"urn:cloudpush:{self.slug}" if self.slug else "about:blank"
+        said = {"type": kind, "title": self.title, "status": self.status, "detail": self.detail}
+        return {**said, "errors": self._errors()}
+
+    def _errors(self) -> list[dict[str, str]]:
+        return [{"field": problem.field, "message": problem.message} for problem in self.errors]
 
 
 def problem_of(error: Exception) -> Problem:
@@ -90,6 +104,9 @@ def problem_of(error: Exception) -> Problem:
     if isinstance(error, Refused) and (kind := REFUSALS.get(error.code)):
         headers = [("WWW-Authenticate", 'Bearer realm="cloudpush"')] if kind.status == HTTPStatus.UNAUTHORIZED else []
         return Problem(kind.status, kind.slug, kind.title, error.message, headers=headers)
+    if isinstance(error, Overloaded):
+        kind, retry = OVERLOADED[error.priority], [("Retry-After", str(error.retry_after_s))]
+        return Problem(kind.status, kind.slug, kind.title, str(error), headers=retry)
     if kind := KINDS.get(type(error)):  # type: ignore[arg-type]
         retry = [("Retry-After", str(RETRY_AFTER_S))] if kind.status == HTTPStatus.SERVICE_UNAVAILABLE else []
         errors = error.problems if isinstance(error, InvalidPush | NothingToCancel) else ()

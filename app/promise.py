@@ -34,29 +34,35 @@ How each failure ends:
   for the other's, so both find the same places.  For the same reason a claim is not released when the store failed
   in 2: the batch may still be on its way, and nobody may go on before that time.
 
-Refuses to validate (app/requests.py) and to publish (app/accept.py).
+Many pushes of one call go through the steps together, each step of all in one round trip, in the order of the call; so
+that is the order of their offsets.  Each has a fate of its own:
+
+- *One that is neither recorded nor named* goes to the broker at once, and waits for no other's steps.
+- *Two with one request_id and one body* are one push; the claims of one round trip are made in order, so the second of
+  two bodies is the one that is refused.
+- *One that another call is at* is waited for when all others are done: no claim is held meanwhile, so two calls that
+  wait for each other's come to an end.  If it is then to be carried out here, its offsets are later than theirs.
+- *The process dies between steps*: as above for each; what is claimed is taken over after 3 s.
+
+Refuses to validate (app/requests.py), to publish (app/accept.py), and to know what is written (app/writing.py) and how
+claims are made (app/claiming.py).
 """
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
-
-import structlog
 
 from app.accept import Acceptor
+from app.asked import Asked, Attempt, Ending
+from app.claiming import Claiming
 from app.errors import RequestIdReused, RequestUnderWay
 from app.metrics import Metrics
 from app.records import Records
 from app.waiting import Waiters
-from proto.errors import StoreUnavailable
+from app.writing import Writing
+from proto.errors import CloudpushError, StoreUnavailable
 from proto.message import Push
-from store.batch import Batch
-from store.receipts import State
 from store.requests import Claim, ClaimKind
-
-GRACE_MS = 15_000  # what no worker has by then is published again
-
-log = structlog.get_logger(__name__)
 
 
 class Promises:
@@ -74,8 +80,8 @@ class Promises:
         metrics: Metrics,
     ) -> None:
         self._acceptor = acceptor
-        self._records = records
-        self._waiters = waiters
+        self._claiming = Claiming(records, waiters)
+        self._writing = Writing(records, now_ms=now_ms, broker_delays=broker_delays, metrics=metrics)
         self._now_ms = now_ms
         self._broker_delays = broker_delays
         self._claim_deadline_s = claim_deadline_s
@@ -85,108 +91,139 @@ class Promises:
         """Give the id of the push once its promise can be kept, which is another push's if this is a repeated call.
 
         *digest* stands for the body of a call with a request_id.  Raises StoreUnavailable, BrokerUnavailable,
-        RequestUnderWay, TooManyWaiting: nothing was promised; RequestIdReused.
+        Overloaded, RequestUnderWay, TooManyWaiting: nothing was promised; RequestIdReused.
         """
-        if push.request_id is None:
-            self._promise(push, traced=traced)
-            return push.push_id
-        self._acceptor.check()
-        claim = self._claim(push, push.request_id, digest)
-        if claim.kind is ClaimKind.DONE:
-            self._metrics.repeated.inc()
-            return claim.push_id
-        try:
-            self._promise(replace(push, push_id=claim.push_id, claim=claim.claim), traced=traced, claim=claim)
-        except StoreUnavailable:
-            raise  # what was sent there may yet be done: the claim stays until its time is over
-        except Exception:
-            self._close(self._records.requests.release, push.request_id, claim)
-            raise
-        self._close(self._records.requests.done, push.request_id, claim)
-        return claim.push_id
-
-    def _claim(self, push: Push, request_id: str, digest: str) -> Claim:
-        ask = partial(self._records.requests.claim, request_id, digest, push.push_id)
-        claim = ask()
-        if claim.kind is ClaimKind.BUSY:
-            with self._waiters.seat():
-                claim = self._waiters.until(ask, lambda seen: seen.kind is not ClaimKind.BUSY, self._claim_deadline_s)
-        if claim.kind is ClaimKind.CONFLICT:
-            raise RequestIdReused(request_id)
-        if claim.kind is ClaimKind.BUSY:
-            raise RequestUnderWay(request_id)
-        return claim
-
-    def _promise(self, push: Push, *, traced: bool, claim: Claim | None = None) -> None:
-        if not push.recorded:
+        if _is_plain(push):
             self._acceptor.accept(push)
-            return
-        self._acceptor.check()
+            return push.push_id
+        (ending,) = self._steps([Asked(push, digest, traced)], self.patience())
+        if isinstance(ending, Exception):
+            raise ending
+        return ending
+
+    def patience(self) -> float:
+        """Give until when, by ``time.monotonic``, a call that begins now may wait for those with its request_ids."""
+        return time.monotonic() + self._claim_deadline_s
+
+    def accept_many(self, asked: Sequence[Asked], until: float) -> list[Ending]:
+        """Do as :meth:`accept` for each, and give how each ended; *until* is the call's :meth:`patience`."""
+        plain = [at for at, one in enumerate(asked) if _is_plain(one.push)]
+        pushes = [asked[at].push for at in plain]
+        errors = self._acceptor.accept_all(pushes, [0] * len(pushes)) if pushes else []
+        endings: dict[int, Ending] = {
+            at: error or push.push_id for at, push, error in zip(plain, pushes, errors, strict=True)
+        }
+        others = [at for at in range(len(asked)) if at not in endings]
+        if others:
+            endings |= zip(others, self._steps([asked[at] for at in others], until), strict=True)
+        return [endings[at] for at in range(len(asked))]
+
+    def _steps(self, asked: Sequence[Asked], until: float) -> list[Ending]:
+        """Take those that leave something in the store through all steps."""
+        endings: dict[int, Ending] = {
+            at: obstacle for at, one in enumerate(asked) if (obstacle := self._obstacle(one.push)) is not None
+        }
+        stands_for = _first_alike(asked)
+        firsts = [at for at in range(len(asked)) if stands_for[at] == at and at not in endings]
+        named = [at for at in firsts if asked[at].push.request_id is not None]
         try:
-            written = self._write(push, traced=traced, claim=claim)
-            if push.not_before_ms and not self._broker_delays:
-                self._acceptor.count(written)
+            claims = self._claiming.claim([asked[at] for at in named]) if named else []
+        except StoreUnavailable as error:
+            return [endings.get(at, error) for at in range(len(asked))]
+        held: dict[int, Claim | None] = dict.fromkeys(firsts) | dict(zip(named, claims, strict=True))
+        busy = self._go_on(asked, held, endings)
+        while busy:
+            busy = self._wait(asked, busy, until, endings)
+        for at, first in enumerate(stands_for):
+            if at not in endings:
+                endings[at] = self._repeated(endings[first])
+        return [endings[at] for at in range(len(asked))]
+
+    def _obstacle(self, push: Push) -> CloudpushError | None:
+        """Do step 0."""
+        try:
+            self._acceptor.check(push.priority)
+        except CloudpushError as error:
+            return error
+        return None
+
+    def _go_on(self, asked: Sequence[Asked], held: Mapping[int, Claim | None], endings: dict[int, Ending]) -> list[int]:
+        """Carry out what is unnamed or claimed by us, in order; gives what others are at, and the rest has ended."""
+        attempts, busy = {}, []
+        for at, claim in held.items():
+            push, _, traced = asked[at]
+            if claim is None:
+                attempts[at] = Attempt(push, traced)
+            elif claim.kind is ClaimKind.MINE:
+                attempts[at] = Attempt(replace(push, push_id=claim.push_id, claim=claim.claim), traced, claim)
+            elif claim.kind is ClaimKind.BUSY:
+                busy.append(at)
+            elif claim.kind is ClaimKind.DONE:
+                endings[at] = self._repeated(claim.push_id)
             else:
-                self._acceptor.accept(written, delay_s=self._whole_seconds_until(push.not_before_ms))
-        except Exception:
-            if push.request_id is None:
-                self._withdraw(push)
-            raise
+                endings[at] = RequestIdReused(push.request_id or "")
+        self._carry_out(list(attempts.values()))
+        endings |= {at: attempt.error or attempt.push.push_id for at, attempt in attempts.items()}
+        return busy
 
-    def _write(self, push: Push, *, traced: bool, claim: Claim | None) -> Push:
-        """Do step 2; gives the push with its places, and the times by which the inboxes keep it."""
-        batch, records, scheduled = self._records.batch(), self._records, bool(push.not_before_ms)
-        if push.durable or scheduled:
-            records.pending.add(batch, push.push_id, self._due_again_ms(push))
-        records.receipts.create(batch, push, State.SCHEDULED if scheduled else State.ACCEPTED, traced=traced)
-        keys = push.keys if push.durable and not scheduled else ()
-        ttl_ms = push.expires_ms - push.accepted_ms
-        append = partial(
-            records.inbox.append,
-            again=claim is not None and claim.again,
-            alone_until_ms=claim.alone_until_ms if claim is not None else None,
-        )
-        asked = [(key, append(batch, key, push.push_id, push.message, ttl_ms)) for key in keys]
-        answers = batch.run()
-        if not asked:
-            return push
-        appended = {key: records.inbox.appended(answers[at]) for key, at in asked}
-        expires_ms = max(one.expires_ms for one in appended.values())
-        return replace(
-            push,
-            places={key: one.place for key, one in appended.items()},
-            accepted_ms=expires_ms - ttl_ms,
-            expires_ms=expires_ms,
-        )
+    def _wait(self, asked: Sequence[Asked], busy: Sequence[int], until: float, endings: dict[int, Ending]) -> list[int]:
+        """Wait for some of what others are at; gives what is left: fewer, or none once the time is over."""
+        try:
+            claims = self._claiming.wait([asked[at] for at in busy], until)
+        except CloudpushError as error:
+            endings |= dict.fromkeys(busy, error)
+            return []
+        left = self._go_on(asked, dict(zip(busy, claims, strict=True)), endings)
+        if len(left) < len(busy):
+            return left
+        endings |= {at: RequestUnderWay(asked[at].push.request_id or "") for at in busy}
+        return []
 
-    def _due_again_ms(self, push: Push) -> int:
-        """Say when the reconciler is to publish what no worker has had."""
-        if push.not_before_ms and not self._broker_delays:
-            return push.not_before_ms
-        return max(push.not_before_ms, self._now_ms()) + GRACE_MS
+    def _carry_out(self, attempts: Sequence[Attempt]) -> None:
+        """Do steps 2 to 4; each attempt then has its error, if it failed."""
+        try:
+            if recorded := [attempt for attempt in attempts if attempt.push.recorded]:
+                self._writing.write(recorded)
+            self._commit([attempt for attempt in attempts if attempt.error is None])
+        except Exception as error:  # noqa: BLE001 - a fault of ours, which their callers get: nothing may stay claimed
+            for attempt in attempts:
+                attempt.error = attempt.error or error
+        failed = [attempt.push for attempt in attempts if attempt.error is not None]
+        self._writing.withdraw([push for push in failed if push.recorded and push.request_id is None])
+        self._claiming.close(attempts)
+
+    def _commit(self, attempts: Sequence[Attempt]) -> None:
+        sent = []
+        for attempt in attempts:
+            if attempt.push.not_before_ms and not self._broker_delays:
+                self._acceptor.count(attempt.push)
+            else:
+                sent.append(attempt)
+        if not sent:
+            return
+        delays_s = [self._whole_seconds_until(attempt.push.not_before_ms) for attempt in sent]
+        errors = self._acceptor.accept_all([attempt.push for attempt in sent], delays_s)
+        for attempt, error in zip(sent, errors, strict=True):
+            attempt.error = error
 
     def _whole_seconds_until(self, due_ms: int) -> int:
         return max(0, -((self._now_ms() - due_ms) // 1000)) if due_ms else 0
 
-    def _withdraw(self, push: Push) -> None:
-        batch, records = self._records.batch(), self._records
-        records.pending.remove(batch, push.push_id)
-        records.receipts.forget(batch, push.push_id)
-        for key in push.keys if push.durable else ():
-            records.inbox.remove(batch, key, push.push_id)
-        try:
-            batch.run()
-        except StoreUnavailable as error:
-            self._metrics.withdrawals.labels("failed").inc()
-            log.warning("push_not_withdrawn", push_id=push.push_id, reason=str(error))
-        else:
-            self._metrics.withdrawals.labels("done").inc()
+    def _repeated(self, ending: Ending) -> Ending:
+        if isinstance(ending, str):
+            self._metrics.repeated.inc()
+        return ending
 
-    def _close(self, how: Callable[[Batch, str, str], int], request_id: str, claim: Claim) -> None:
-        """End a claim, which ends by itself when the store is away."""
-        batch = self._records.batch()
-        how(batch, request_id, claim.claim)
-        try:
-            batch.run()
-        except StoreUnavailable as error:
-            log.warning("claim_left_open", push_id=claim.push_id, reason=str(error))
+
+def _is_plain(push: Push) -> bool:
+    """Tell whether it leaves nothing in the store."""
+    return not push.recorded and push.request_id is None
+
+
+def _first_alike(asked: Sequence[Asked]) -> list[int]:
+    """Give for each the first with its request_id and body, which stands for it."""
+    firsts: dict[tuple[str, str], int] = {}
+    return [
+        at if one.push.request_id is None else firsts.setdefault((one.push.request_id, one.digest), at)
+        for at, one in enumerate(asked)
+    ]

@@ -1,4 +1,4 @@
-"""The thread that owns the broker connection: publishes what requests handed over, and settles it by the confirms.
+"""The thread that owns the broker connection: makes tasks of what requests handed over, and ends it by the confirms.
 
 Waits on two things at once, the intake's bell and the broker's socket.  Read app/commit.py first: it lists how the
 threads may meet.  Refuses to promise anything: a hand-over ends with the broker's word or with BrokerUnavailable.
@@ -8,22 +8,44 @@ import random
 import selectors
 import threading
 import time
-from collections import deque
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from itertools import takewhile
 
 import structlog
+from prometheus_client import Histogram
 
-from app.broker import Broker, Settled, Verdict
-from app.commit import HandOver, Intake, State
+from app.broker import Broker, Call, Settled, TaskMessage, Verdict
+from app.intake import Group, Intake, Lane, State
 from proto.errors import BrokerUnavailable
 
 _TICK_S = 1.0
 _FIRST_BACKOFF_S = 0.05
 _LAST_BACKOFF_S = 1.0
-_BATCH = 64
+_LOST = "the connection to the broker was lost"
 
 log = structlog.get_logger(__name__)
+
+
+class TaskWatch:
+    """Measures tasks on their way; the publisher's thread only."""
+
+    def __init__(self, pushes: Histogram, seconds: Histogram) -> None:
+        self._pushes = pushes
+        self._seconds = seconds
+        self._began: dict[int, float] = {}
+
+    def published(self, tag: int, pushes: int) -> None:
+        """Note that a task of so many pushes is under way."""
+        if tag == 1:
+            self._began.clear()  # a new connection counts anew
+        self._began[tag] = time.perf_counter()
+        self._pushes.observe(pushes)
+
+    def settled(self, tag: int) -> None:
+        """Note that the broker has spoken."""
+        if (began := self._began.pop(tag, None)) is not None:
+            self._seconds.observe(time.perf_counter() - began)
 
 
 class Publisher(threading.Thread):
@@ -33,19 +55,23 @@ class Publisher(threading.Thread):
         self,
         broker: Broker,
         intake: Intake,
+        form: Callable[[Sequence[Call]], TaskMessage],
         *,
         stall_s: float,
         max_in_flight: int,
+        watch: TaskWatch | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(name="publisher", daemon=True)
         self._broker = broker
         self._intake = intake
+        self._form = form
         self._stall_s = stall_s
         self._max_in_flight = max_in_flight
+        self._watch = watch
         self._clock = clock
-        self._taken: deque[HandOver] = deque()  # out of the intake, not yet published
-        self._in_flight: dict[int, HandOver] = {}  # by tag, oldest first; emptied with the connection
+        self._in_flight: dict[int, Group] = {}  # by tag, oldest first; emptied with the connection
+        self._busy: Counter[Lane] = Counter()  # how many of them each lane has
         self._progress = 0.0  # when the broker last settled something, or had nothing to settle
         self._closing_at: float | None = None
 
@@ -58,7 +84,7 @@ class Publisher(threading.Thread):
         """Connect, serve, and connect again until the intake is closed."""
         backoff = _FIRST_BACKOFF_S
         while self._intake.state is not State.CLOSED:
-            reason, began = "the connection to the broker was lost", self._clock()
+            reason, began = _LOST, self._clock()
             try:
                 self._broker.open()
                 log.info("broker_up")
@@ -84,11 +110,12 @@ class Publisher(threading.Thread):
             if (descriptor := self._broker.fileno()) is not None:
                 selector.register(descriptor, selectors.EVENT_READ)
             self._intake.open()
+            made_room = False
             while not self._finished():
-                selector.select(self._idle_s(next_tick))
+                selector.select(0.0 if made_room else self._idle_s(next_tick))
                 self._hear()  # an alarm, perhaps: then nothing more is published
                 self._publish()
-                self._hear()  # the embedded broker confirms at once
+                made_room = self._hear() and len(self._intake) > 0  # the embedded broker confirms at once
                 now = self._clock()
                 if now >= next_tick:
                     self._broker.tick()
@@ -98,35 +125,42 @@ class Publisher(threading.Thread):
 
     def _idle_s(self, next_tick: float) -> float:
         """Give how long there is nothing to do unless a descriptor says so."""
-        if len(self._intake) and len(self._in_flight) < self._max_in_flight:
-            return 0.0  # a confirm has made room for what waits
         return max(0.0, min(next_tick, self._stalled_at()) - self._clock())
 
-    def _hear(self) -> None:
-        self._settle(self._broker.receive())
+    def _hear(self) -> bool:
+        """Take what the broker says; tell whether it said anything."""
+        words = self._broker.receive()
+        self._settle(words)
         self._mind_alarms()
+        return bool(words)
 
     def _publish(self) -> None:
-        room = min(_BATCH, self._max_in_flight - len(self._in_flight))
-        self._taken.extend(self._intake.take(room))
-        while self._taken:
-            handover = self._taken[0]
-            if handover.future.set_running_or_notify_cancel():
-                if not self._in_flight:
-                    self._progress = self._clock()
-                self._in_flight[self._broker.publish(handover.message)] = handover
-            self._taken.popleft()
+        self._intake.hush()
+        while len(self._in_flight) < self._max_in_flight and (group := self._intake.take(self._busy)) is not None:
+            if not self._in_flight:
+                self._progress = self._clock()
+            try:
+                tag = self._broker.publish(self._form([member.call for member in group.members]))
+            except BaseException:
+                _end(group, _LOST)
+                raise
+            self._in_flight[tag] = group
+            self._busy[group.lane] += 1
+            if self._watch is not None:
+                self._watch.published(tag, len(group.members))
 
     def _settle(self, words: list[Settled]) -> None:
         for word in words:
             for tag in self._tags(word):
-                handover = self._in_flight.pop(tag, None)
-                if handover is None:
+                group = self._in_flight.pop(tag, None)
+                if group is None:
                     continue  # an unroutable message is confirmed too, after it came back
-                if word.verdict is Verdict.CONFIRMED:
-                    handover.future.set_result(None)
-                else:
-                    handover.fail(word.verdict.value)
+                if self._watch is not None:
+                    self._watch.settled(tag)
+                self._busy[group.lane] -= 1
+                if not self._busy[group.lane]:
+                    del self._busy[group.lane]
+                _end(group, None if word.verdict is Verdict.CONFIRMED else word.verdict.value)
         if words:
             self._progress = self._clock()
         if any(word.verdict is Verdict.UNROUTABLE for word in words):
@@ -159,11 +193,11 @@ class Publisher(threading.Thread):
         return not (len(self._intake) or self._in_flight) or now >= self._closing_at
 
     def _fail_in_flight(self, reason: str) -> None:
-        left = [*self._in_flight.values(), *self._taken]
+        left = list(self._in_flight.values())
         self._in_flight.clear()
-        self._taken.clear()
-        for handover in left:
-            handover.fail(reason)
+        self._busy.clear()
+        for group in left:
+            _end(group, reason)
 
     def _rest(self, backoff: float) -> float:
         """Wait before the next attempt, or until the intake is closed; give the wait after that."""
@@ -171,5 +205,10 @@ class Publisher(threading.Thread):
             selector.register(self._intake, selectors.EVENT_READ)
             # S311 is about secrets; this only keeps many processes from knocking at once.
             selector.select(backoff * random.uniform(0.5, 1.0))  # noqa: S311
-        self._intake.take(0)
+        self._intake.hush()
         return min(backoff * 2, _LAST_BACKOFF_S)
+
+
+def _end(group: Group, reason: str | None) -> None:
+    for member in group.members:
+        member.end(reason)

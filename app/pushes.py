@@ -12,6 +12,7 @@ from app.body import read_json
 from app.promise import Promises
 from app.requests import Limits, PushRequest, digest_of, read_push
 from app.routes import Answer, Route
+from app.turn import turn_of
 from proto import keys as key_names
 from proto.errors import FieldProblem, InvalidPush
 from proto.message import new_push_id
@@ -58,11 +59,19 @@ class Pushes:
 
     def create(self) -> Response:
         """Accept a push."""
-        value = read_json(request, self._max_body_bytes)
+        asked = request._get_current_object()  # type: ignore[attr-defined]  # each look through the proxy costs
+        turn = turn_of(asked.environ)
+        value = read_json(asked, self._max_body_bytes)
         now_ms = self._now_ms()
         push = read_push(value, now_ms=now_ms, push_id=fresh_id(now_ms), limits=self._limits)
-        digest = digest_of(value) if push.request_id is not None else ""
-        push_id = self._promises.accept(push, digest=digest, traced=value.get("trace", False))
+        push_id = push.push_id
+        if turn is None:
+            digest = digest_of(value) if push.request_id is not None else ""
+            push_id = self._promises.accept(push, digest=digest, traced=value.get("trace", False))
+        elif push.recorded or push.request_id is not None:
+            turn.decline()  # the store is asked
+        else:
+            self._acceptor.begin(push, turn)
         return answer({"push_id": push_id, "status": "accepted", "href": f"/v1/pushes/{push_id}"}, 202)
 
     def disconnect(self, key: str) -> Response:
@@ -74,7 +83,7 @@ class Pushes:
 
     def routes(self) -> tuple[Route, ...]:
         """List the endpoints."""
-        writes = (401, 403, 422, 503)
+        writes = (401, 403, 422, 503)  # a disconnect is of priority high
         return (
             Route(
                 "POST",
@@ -83,7 +92,7 @@ class Pushes:
                 "Push a message; 202 once, and only once, the broker (and the inbox, if durable) has it",
                 _TAG,
                 {202: Answer("Confirmed by the broker.", Accepted)},
-                (400, 401, 403, 409, 413, 415, 422, 503),
+                (400, 401, 403, 409, 413, 415, 422, 429, 503),
                 body=PushRequest,
             ),
             Route(

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.config import JsonDict
 from pydantic_core import ErrorDetails
 
 from app import fields
@@ -25,6 +26,7 @@ MAX_DEPTH = 64
 MAX_PROBLEMS = 100
 _MAX_NAME = 64
 _TARGETS = ("keys", "mids", "rooms")
+_EMPTY: JsonDict = {"default": []}  # for the document; a default that is a list is copied, deeply, for each push
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +44,15 @@ class PushRequest(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
-    keys: list[fields.PlainKey] = Field(default=[], description="Plain keys, as sessions connected with them.")
-    mids: list[fields.Mid] = Field(default=[], description="Members: each of their sessions gets the message.")
-    rooms: list[fields.Room] = Field(default=[], description="Rooms: each session that joined gets the message.")
+    keys: list[fields.PlainKey] = Field(
+        default_factory=list, json_schema_extra=_EMPTY, description="Plain keys, as sessions connected with them."
+    )
+    mids: list[fields.Mid] = Field(
+        default_factory=list, json_schema_extra=_EMPTY, description="Members: each of their sessions gets the message."
+    )
+    rooms: list[fields.Room] = Field(
+        default_factory=list, json_schema_extra=_EMPTY, description="Rooms: each session that joined gets the message."
+    )
     all: bool = Field(default=False, description="Every session.")
     server: fields.Server | None = Field(
         default=None, description="Straight to this node, without a look at the directory. Not with durable."
@@ -64,6 +72,11 @@ class PushRequest(BaseModel):
     )
     delay_s: fields.DelayS = Field(default=0, description="Deliver after so many seconds, not before.")
     deliver_at: fields.Time | None = Field(default=None, description="Deliver at this time, not before; past: now.")
+    speed: fields.Speed | None = Field(
+        default=None,
+        description="With nothing but all: each node hands the message to at most so many of its sessions in any "
+        "second, until all have it or ttl_s is over. Not with durable.",
+    )
     request_id: fields.RequestId | None = Field(
         default=None, description="The caller's own name for this call: for 24 hours a repeated call is one push."
     )
@@ -128,6 +141,7 @@ def _push(request: PushRequest, body: bytes, *, now_ms: int, push_id: str, limit
         not_before_ms=due_ms if due_ms > now_ms else 0,
         recorded=request.durable or request.trace or due_ms > now_ms,
         request_id=request.request_id,
+        speed=request.speed or 0,
     )
 
 
@@ -160,6 +174,13 @@ def _conflicts(value: Mapping[str, Any], now_ms: int) -> Iterator[FieldProblem]:
         yield FieldProblem("ttl_s", f"must be at most {longest_s}")
     if durable is True and value.get("server") is not None:
         yield FieldProblem("server", "cannot be named for a durable push: whoever answers to its keys gets it")
+    if value.get("speed") is not None:
+        if durable is True:
+            yield FieldProblem(
+                "speed", "cannot be given for a durable push: its sessions get it in the order of the inbox"
+            )
+        elif not value.get("all", False) or any(value.get(name) for name in _TARGETS):
+            yield FieldProblem("speed", "is for a push to all, and to nobody by name")
     if deliver_at is None:
         return
     if value.get("delay_s"):

@@ -6,6 +6,7 @@ threads.  Refuses to know what is served.
 
 import resource
 import socket
+import threading
 import time
 from collections.abc import Callable
 from http import HTTPStatus
@@ -13,11 +14,11 @@ from typing import Any
 
 import waitress.server
 from waitress import wasyncore
-from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.task import ErrorTask
 
 from app.answers import speaks_im
+from app.loop import Channel, Dispatcher, Sorting
 from app.problems import Problem
 from app.settings import WebSettings
 
@@ -54,7 +55,7 @@ class _Parser(HTTPRequestParser):  # type: ignore[misc]
             raise ParsingError("The request target is malformed") from error
 
 
-class _Channel(HTTPChannel):  # type: ignore[misc]
+class _Channel(Channel):
     error_task_class = _ProblemTask
     parser_class = _Parser
 
@@ -68,15 +69,26 @@ class CannotListen(Exception):
 
 
 class Server:
-    """Listens from the moment it is made; serves in :meth:`run` until :meth:`stop`."""
+    """Listens from the moment it is made; serves in :meth:`run` until :meth:`stop`.
 
-    def __init__(self, app: Callable[..., Any], settings: WebSettings) -> None:
+    *sorting* tells which requests *app* may serve on this thread (app/turn.py).
+    """
+
+    def __init__(
+        self,
+        app: Callable[..., Any],
+        settings: WebSettings,
+        sorting: Sorting | None = None,
+    ) -> None:
         self._shutdown_s = settings.shutdown_s
         self._stopping = False
         self._map: dict[int, Any] = {}
+        self._dispatcher = Dispatcher(app, sorting or Sorting(), self._wake, deadline_s=settings.confirm_deadline_s)
+        self._dispatcher.set_thread_count(settings.web_threads)
         self._server = waitress.server.create_server(
             app,
             map=self._map,
+            _dispatcher=self._dispatcher,
             sockets=[_listening(settings.web_host, settings.web_port)],
             threads=settings.web_threads,
             backlog=_BACKLOG,
@@ -84,30 +96,38 @@ class Server:
             channel_timeout=_IDLE_S,
             max_request_header_size=_MAX_HEADER_BYTES,
             # waitress counts what frames the chunks, too; the exact limit is app/body.py's.
-            max_request_body_size=2 * settings.max_body_bytes + _MAX_HEADER_BYTES,
+            max_request_body_size=2 * max(settings.max_body_bytes, settings.max_batch_bytes) + _MAX_HEADER_BYTES,
             clear_untrusted_proxy_headers=False,  # nothing here reads them, and each request would pay
             ident=None,
         )
         self._server.channel_class = _Channel
+        self._server.pull_trigger = self._wake
+        self._thread = threading.get_ident()
 
     @property
     def port(self) -> int:
         """The port in use, where 0 was asked for."""
         return int(self._server.effective_port)
 
+    @property
+    def held(self) -> int:
+        """How many answers are kept back until the broker has confirmed their push."""
+        return self._dispatcher.held
+
     def run(self) -> None:
         """Serve; returns after :meth:`stop`, once every request in progress is answered or `shutdown_s` is over."""
+        self._thread = threading.get_ident()
         while not self._stopping:
             self._turn(1.0)
         self._drain()
-        self._server.task_dispatcher.shutdown(cancel_pending=True, timeout=1)
+        self._dispatcher.shutdown(cancel_pending=True, timeout=1)
         wasyncore.close_all(self._map)
 
     def stop(self) -> None:
         """End :meth:`run`.  May be called from a signal handler or any thread."""
         if not self._stopping:
             self._stopping = True
-            self._server.pull_trigger()
+            self._server.trigger.pull_trigger()
 
     def _drain(self) -> None:
         wasyncore.dispatcher.close(self._server)  # only the listening socket: new connections are refused
@@ -121,7 +141,13 @@ class Server:
                 return
 
     def _turn(self, timeout_s: float) -> None:
-        wasyncore.loop(timeout=timeout_s, use_poll=True, map=self._map, count=1)
+        wasyncore.loop(timeout=self._dispatcher.idle_s(timeout_s), use_poll=True, map=self._map, count=1)
+        self._dispatcher.turn()
+
+    def _wake(self) -> None:
+        """Have the loop look again; it will anyway when it is the loop that asks."""
+        if threading.get_ident() != self._thread:
+            self._server.trigger.pull_trigger()
 
 
 def _listening(host: str, port: int) -> socket.socket:

@@ -25,6 +25,9 @@ class WebSettings(BaseSettings):
     )
     shutdown_s: float = Field(default=5.0, gt=0, description="How long a stopping process waits for open requests.")
     max_body_bytes: int = Field(default=1_048_576, ge=1024, description="Largest request body; more gets 413.")
+    max_batch_bytes: int = Field(
+        default=8_388_608, ge=1024, description="The same for `/v1/pushes:batch`; each push in it: `MAX_BODY_BYTES`."
+    )
     max_message_bytes: int = Field(default=65_536, ge=1, description="Largest `msg`, as encoded JSON.")
     max_targets: int = Field(default=1000, ge=1, description="Most keys, members and rooms of one push, in all.")
     default_ttl_s: int = Field(default=60, ge=1, le=86_400, description="Life of a push that names no `ttl_s`.")
@@ -32,6 +35,22 @@ class WebSettings(BaseSettings):
         default=86_400, ge=1, le=604_800, description="Life of a durable push that names no `ttl_s`."
     )
     store_watch_s: float = Field(default=0.5, gt=0, description="How often the store is asked whether it is up.")
+    backlog_watch_s: float = Field(default=0.5, gt=0, le=10, description="How often depth and age of queues are asked.")
+    max_depth_high: int = Field(
+        default=20_000,
+        ge=1,
+        description="Tasks, of one push to a hundred each, that may wait in the queue of priority high; past this or "
+        "the age below, all pushes are refused: high with 503, the others with 429.",
+    )
+    max_depth_normal: int = Field(
+        default=10_000, ge=1, description="The same for priority normal; then normal and bulk are refused."
+    )
+    max_depth_bulk: int = Field(default=2_000, ge=1, description="The same for priority bulk; then bulk is refused.")
+    max_age_high_s: float = Field(
+        default=45.0, gt=0, description="How long the oldest task may wait in the queue of priority high."
+    )
+    max_age_normal_s: float = Field(default=30.0, gt=0, description="The same for priority normal.")
+    max_age_bulk_s: float = Field(default=10.0, gt=0, description="The same for priority bulk.")
     probe_fresh_s: float = Field(
         default=10.0,
         gt=0,

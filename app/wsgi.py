@@ -14,16 +14,21 @@ from functools import partial
 import structlog
 from pydantic import ValidationError
 
+from app.backlog_watch import make_backlog
 from app.broker import Broker
-from app.commit import Committer, Intake, State
-from app.factory import Parts, create_app
+from app.commit import Committer
+from app.factory import Parts, create_app, is_heavy, is_quick
+from app.forming import Forming, FormTask
+from app.intake import Intake, State
+from app.loop import Sorting
 from app.metrics import Metrics
-from app.publisher import Publisher
+from app.publisher import Publisher, TaskWatch
 from app.records import Records
 from app.server import CannotListen, Server
 from app.settings import WebSettings
 from app.watch import StoreWatch
 from proto import log as logs
+from store.ages import Ages
 from store.clock import StoreClock
 from store.connection import connect
 from store.directory import RedisDirectory
@@ -31,6 +36,10 @@ from store.registry import Registry
 from store.settings import StoreSettings
 
 EXIT_MISCONFIGURED = 2
+_MAX_TASKS_IN_FLIGHT = 256
+# A thread that validates a large batch lets the others in after so long, not after Python's 5 ms: each of them needs
+# the interpreter several times a push.
+_SWITCH_S = 0.0005
 
 log = structlog.get_logger(__name__)
 
@@ -69,15 +78,19 @@ def serve(settings: WebSettings, store_settings: StoreSettings) -> None:
     client, clock, stopping = connect(store_settings), StoreClock(), threading.Event()
     registry = Registry(client, store_settings)
     watch = StoreWatch(partial(clock.ask, client), settings.store_watch_s)
-    committer, publisher, metrics = *make_committer(settings), Metrics()
+    metrics = Metrics()
+    committer, publisher = make_committer(
+        settings, celery_app.amqp.as_task_v2, TaskWatch(metrics.task_pushes, metrics.confirm_seconds)
+    )
     metrics.watch(
         inflight=lambda: publisher.in_flight,
+        waiting=lambda: committer.waiting,
         broker_up=lambda: committer.state is State.UP,
         store_up=watch.is_up,
     )
+    backlog, backlog_watch = make_backlog(settings, Ages(client, store_settings, clock), metrics)
     parts = Parts(
         committer=committer,
-        form_task=celery_app.amqp.as_task_v2,
         directory=RedisDirectory(client, store_settings, registry),
         registry=registry,
         records=Records.on(client, store_settings, clock),
@@ -85,10 +98,14 @@ def serve(settings: WebSettings, store_settings: StoreSettings) -> None:
         broker_state=lambda: committer.state,
         metrics=metrics,
         now_ms=clock.now_ms,
+        check_load=backlog.check,
         broker_delays=celeryconfig.settings.on_rabbitmq,
         stopping=stopping,
     )
-    server = Server(create_app(settings, parts), settings)
+    server = Server(create_app(settings, parts), settings, Sorting(is_quick, is_heavy, committer.begin))
+    metrics.add_gauge(
+        "cloudpush_answers_held", "Answers kept back until the broker has confirmed their push.", lambda: server.held
+    )
 
     def stop(*_: object) -> None:
         stopping.set()  # who waits for a receipt gets it as it is
@@ -96,22 +113,32 @@ def serve(settings: WebSettings, store_settings: StoreSettings) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
+    sys.setswitchinterval(_SWITCH_S)
     watch.start()
+    backlog_watch.start()
     committer.start()
     gc.collect()
     gc.freeze()  # what stays for good need not be looked at in every collection
     log.info("serving", host=settings.web_host, port=server.port)
     server.run()
     committer.close(settings.shutdown_s)
+    backlog_watch.stop(settings.shutdown_s)
     watch.stop(settings.shutdown_s)
     log.info("stopped")
 
 
-def make_committer(settings: WebSettings) -> tuple[Committer, Publisher]:
+def make_committer(
+    settings: WebSettings, form_task: FormTask, watch: TaskWatch | None = None
+) -> tuple[Committer, Publisher]:
     """Make the way to the broker that celeryconfig.py names; starts nothing."""
     intake = Intake(settings.max_waiting_pushes)
     publisher = Publisher(
-        _broker(), intake, stall_s=settings.confirm_deadline_s, max_in_flight=settings.max_waiting_pushes
+        _broker(),
+        intake,
+        Forming(form_task).task_of,
+        stall_s=settings.confirm_deadline_s,
+        max_in_flight=_MAX_TASKS_IN_FLIGHT,
+        watch=watch,
     )
     return Committer(intake, publisher), publisher
 

@@ -63,14 +63,14 @@ def test_disconnecting_a_key_is_a_confirmed_task() -> None:
     assert (response.status_code, response.json) == (202, {"status": "accepted"})
     (message,) = web.kept.messages
     assert message.headers["task"] == "cloudpush.disconnect"
-    assert orjson.loads(message.body)[:2] == [[], {"keys": ["mid:42"]}]
+    assert orjson.loads(message.body)[:2] == [[["mid:42"]], {}]
 
 
 @pytest.mark.parametrize("key", ["live://1", "/begins/with/a/slash", "a/sessions", "ü"])
 def test_keys_in_paths_may_hold_anything_that_keys_may(key: str) -> None:
     web = make_web()
     assert web.app.test_client().delete(f"/v1/keys/{key}/sessions").status_code == 202
-    assert orjson.loads(web.kept.messages[0].body)[1] == {"keys": [key]}
+    assert orjson.loads(web.kept.messages[0].body)[0] == [[key]]
 
 
 def test_disconnecting_names_a_faulty_key_and_needs_store_and_broker() -> None:

@@ -10,6 +10,7 @@ from tests.parts.web import make_web
 Errors = list[tuple[str, str]]
 
 _OK = {"keys": ["alice"], "msg": "hi"}
+_ALL = {"all": True, "msg": "hi"}
 _INT64 = "must fit 64 bits"
 _SERVER = "must be host:port or host:port#boot, at most 256 characters"
 _MID = "must be a string or an integer"
@@ -20,6 +21,8 @@ _SURROUNDED = "must not begin or end with white space"
 _TIME = "must be a time with an offset, as in 2027-01-31T09:30:00Z (RFC 3339)"
 _REQUEST_ID = "must be 1 to 128 printable characters"
 _NO_SERVER = "cannot be named for a durable push: whoever answers to its keys gets it"
+_NO_SPEED = "is for a push to all, and to nobody by name"
+_NO_DURABLE_SPEED = "cannot be given for a durable push: its sessions get it in the order of the inbox"
 
 
 def _nested(depth: int) -> Any:
@@ -121,6 +124,13 @@ _FIELDS: dict[str, tuple[Any, Errors]] = {
         {**_OK, "deliver_at": "2027-01-01T00:00:00Z", "delay_s": 1},
         [("deliver_at", "cannot be given together with delay_s")],
     ),
+    "speed 0": ({**_ALL, "speed": 0}, [("speed", "must be at least 1")]),
+    "speed long": ({**_ALL, "speed": 1_000_001}, [("speed", "must be at most 1000000")]),
+    "speed a string": ({**_ALL, "speed": "9"}, [("speed", "must be an integer")]),
+    "speed to keys": ({**_OK, "speed": 9}, [("speed", _NO_SPEED)]),
+    "speed to all and a room": ({**_ALL, "rooms": ["r"], "speed": 9}, [("speed", _NO_SPEED)]),
+    "speed to not all": ({**_OK, "all": False, "speed": 9}, [("speed", _NO_SPEED)]),
+    "speed, durable": ({**_ALL, "durable": True, "speed": 9}, [("speed", _NO_DURABLE_SPEED)]),
     "everything at once": (
         {"keys": ["a", ""], "mids": [None], "op": -1, "durable": True, "server": "h:1", "colour": 1},
         [
@@ -255,8 +265,8 @@ def test_no_more_than_a_hundred_errors_are_listed() -> None:
         ("GET", "/v1/pushes", 405, {"OPTIONS", "POST"}),
         ("HEAD", "/v1/pushes", 405, {"OPTIONS", "POST"}),
         ("POST", "/v1/online", 405, {"GET", "HEAD", "OPTIONS"}),
-        ("GET", "/v1/pushes:batch", 404, set()),
-        ("POST", "/v1/pushes:batch", 404, set()),
+        ("GET", "/v1/pushes:batch", 405, {"OPTIONS", "POST"}),
+        ("POST", "/v1/pushes:none", 404, set()),
         ("POST", "/v1//pushes", 404, set()),
         ("POST", "/v1/pushes/", 404, set()),
         ("GET", "/v1/nothing", 404, set()),

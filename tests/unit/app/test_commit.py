@@ -10,10 +10,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import pytest
 
 from app.broker import Verdict
-from app.commit import State
+from app.intake import State
 from proto.errors import BrokerUnavailable
 from tests.parts.process import until
-from tests.parts.scripted_broker import LONG_S, committing, message
+from tests.parts.scripted_broker import LONG_S, a_call, committing
 
 _SHORT_S = 0.05
 
@@ -55,7 +55,7 @@ def test_an_unroutable_message_fails_though_it_is_confirmed_afterwards() -> None
 
 def test_a_confirm_that_comes_too_late_is_never_taken_for_anothers() -> None:
     with committing() as rig:
-        _fails(lambda: rig.committer.commit(message("late"), _SHORT_S), "did not confirm within")
+        _fails(lambda: rig.committer.commit(a_call("late"), _SHORT_S), "did not confirm within")
         late, _ = rig.broker.next()
         call = rig.begin("other")
         other, _ = rig.broker.next()
@@ -84,7 +84,7 @@ def test_a_task_whose_request_gave_up_while_it_waited_is_never_published() -> No
     with committing(max_in_flight=1) as rig:
         first = rig.begin("first")
         tag, _ = rig.broker.next()
-        _fails(lambda: rig.committer.commit(message("given up"), _SHORT_S), "did not confirm within")
+        _fails(lambda: rig.committer.commit(a_call("given up"), _SHORT_S), "did not confirm within")
         third = rig.begin("third")
         rig.broker.say(tag)
         first()
@@ -121,7 +121,7 @@ def test_while_the_broker_is_away_commits_are_refused_at_once_and_later_taken_ag
         rig.broker.may_open.clear()
         rig.broker.lose()
         rig.is_(State.DOWN)
-        _fails(lambda: rig.committer.commit(message(), LONG_S), "cannot be reached")
+        _fails(lambda: rig.committer.commit(a_call(), LONG_S), "cannot be reached")
         rig.broker.may_open.set()
         rig.is_(State.UP)
         call = rig.begin()
@@ -141,7 +141,7 @@ def test_during_an_alarm_commits_are_refused_at_once_but_what_is_in_flight_may_s
         tag, _ = rig.broker.next()
         rig.broker.alarm(True)
         rig.is_(State.BLOCKED)
-        _fails(lambda: rig.committer.commit(message(), LONG_S), "short of memory or disk")
+        _fails(lambda: rig.committer.commit(a_call(), LONG_S), "short of memory or disk")
         rig.broker.say(tag)
         call()
         rig.broker.alarm(False)
@@ -155,7 +155,7 @@ def test_more_than_the_bound_is_refused_at_once() -> None:
         rig.broker.next()
         calls += [rig.begin(), rig.begin()]
         until(lambda: len(rig.committer._intake) == 2, LONG_S, "two to wait")
-        _fails(lambda: rig.committer.commit(message(), LONG_S), "2 pushes wait for the broker already")
+        _fails(lambda: rig.committer.commit(a_call(), LONG_S), "2 pushes wait for the broker already")
         for tag in (1, 2, 3):
             rig.broker.say(tag)
             if tag < 3:
@@ -194,7 +194,7 @@ def test_a_close_publishes_what_waits_and_waits_for_the_confirms() -> None:
         until(lambda: len(rig.committer._intake) == 1, LONG_S, "the second to wait")
         closing = rig.pool.submit(rig.committer.close, LONG_S)
         rig.is_(State.CLOSED)
-        _fails(lambda: rig.committer.commit(message(), LONG_S), "shutting down")
+        _fails(lambda: rig.committer.commit(a_call(), LONG_S), "shutting down")
         rig.broker.say(1)
         assert rig.broker.next() == (2, "second")
         rig.broker.say(2)
@@ -225,7 +225,7 @@ def test_in_a_forked_process_commits_are_refused_at_once(monkeypatch: pytest.Mon
     with committing() as rig:
         pid = os.getpid()
         monkeypatch.setattr(os, "getpid", lambda: pid + 1)
-        _fails(lambda: rig.committer.commit(message(), LONG_S), "forked")
+        _fails(lambda: rig.committer.commit(a_call(), LONG_S), "forked")
         assert rig.broker.published.empty()
 
 
@@ -256,7 +256,7 @@ def test_hammered_from_many_threads_every_commit_gets_its_own_answer(max_in_flig
 
         def confirmed(number: int) -> bool:
             try:
-                rig.committer.commit(message(str(number)), LONG_S)
+                rig.committer.commit(a_call(str(number)), LONG_S)
             except BrokerUnavailable:
                 return False
             return True

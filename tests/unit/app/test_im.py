@@ -42,6 +42,14 @@ def test_forms_and_queries_become_the_same_push(path: str, fields: dict[str, Any
     assert payload["body"] == '"{\\"a\\":1}"'
 
 
+@pytest.mark.parametrize(("speed", "travels"), [("1024", {"speed": 1024}), ("0", {}), ("", {})])
+def test_a_broadcast_may_have_goims_speed_and_0_is_none(speed: str, travels: dict[str, int]) -> None:
+    web = make_web()
+    assert _form(web, "/im/push/all", {"msg": "x", "speed": speed}).status_code == 200
+    (payload,) = web.kept.payloads
+    assert {name: value for name, value in payload.items() if name == "speed"} == travels
+
+
 def test_json_keeps_the_message_as_json_and_operation_is_9_if_absent() -> None:
     web = make_web()
     assert web.post({"mids": [1, "2"], "msg": {"a": 1}}, "/im/push/mids").status_code == 200
@@ -57,6 +65,9 @@ def test_json_keeps_the_message_as_json_and_operation_is_9_if_absent() -> None:
         ("/im/push/room", {"msg": "x"}, [("room", "is required")]),
         ("/im/push/room", {"msg": "x", "type": "live"}, [("room", "is required")]),
         ("/im/push/all", {}, [("msg", "is required")]),
+        ("/im/push/all", {"msg": "x", "speed": "fast"}, [("speed", "must be an integer")]),
+        ("/im/push/all", {"msg": "x", "speed": "-1"}, [("speed", "must be at least 1")]),
+        ("/im/push/keys", {"msg": "x", "keys": "a", "speed": "9"}, [("speed", "is not a known field")]),
         ("/im/push/all", {"msg": "x", "operation": "nine"}, [("operation", "must be an integer")]),
         ("/im/push/all", {"msg": "x", "operation": "-1"}, [("operation", "must be at least 0")]),
         ("/im/push/all", {"msg": "x", "operation": ""}, [("operation", "must be an integer")]),

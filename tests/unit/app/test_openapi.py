@@ -41,7 +41,7 @@ def test_every_error_answer_has_its_body(document: dict[str, Any]) -> None:
                 if int(status) >= 400 and "health" not in path:
                     (media,) = answer["content"]
                     assert media == ("application/json" if im else "application/problem+json")
-                    assert ("Retry-After" in answer.get("headers", {})) is (status == "503")
+                    assert ("Retry-After" in answer.get("headers", {})) is (status in ("429", "503"))
 
 
 def test_operation_ids_are_unique(document: dict[str, Any]) -> None:
@@ -56,10 +56,10 @@ def test_a_push_is_documented_field_by_field(document: dict[str, Any]) -> None:
     assert schema["additionalProperties"] is False
     assert set(schema["properties"]) == {
         "keys", "mids", "rooms", "all", "server", "op", "msg", "ttl_s", "priority",
-        "durable", "delay_s", "deliver_at", "request_id", "trace",
+        "durable", "delay_s", "deliver_at", "request_id", "trace", "speed",
     }  # fmt: skip
     assert set(document["paths"]["/v1/pushes"]["post"]["responses"]) == {
-        "202", "400", "401", "403", "409", "413", "415", "422", "503",
+        "202", "400", "401", "403", "409", "413", "415", "422", "429", "503",
     }  # fmt: skip
 
 

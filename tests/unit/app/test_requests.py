@@ -125,6 +125,7 @@ _NAMES = st.sampled_from(
         "deliver_at",
         "request_id",
         "trace",
+        "speed",
     ]
 )
 
