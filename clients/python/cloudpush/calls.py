@@ -42,7 +42,7 @@ class Http:
         self._auth = _Bearer(api_key) if api_key else None
         self._timeout_s = timeout_s
         self._patience_s = patience_s
-        self._sleep, self._clock, self._dice = sleep, clock, dice
+        self.sleep, self._clock, self._dice = sleep, clock, dice
         self._mine = threading.local()
         self._lock = threading.Lock()
         self._sessions: WeakSet[requests.Session] = WeakSet()
@@ -53,15 +53,27 @@ class Http:
             for session in self._sessions:
                 session.close()
 
+    def attempts(self, longer_s: float = 0.0) -> Attempts:
+        """Begin as many attempts as the patience allows, and *longer_s*."""
+        return Attempts(self._patience_s + longer_s, self._clock, self._dice)
+
     def call(
-        self, method: str, path: str, *, repeatable: bool = True, longer_s: float = 0.0, **request: Any
+        self,
+        method: str,
+        path: str,
+        *,
+        repeatable: bool = True,
+        longer_s: float = 0.0,
+        within: Attempts | None = None,
+        **request: Any,
     ) -> tuple[dict[str, Any], bool]:
         """Give the answer, and whether an earlier attempt may have been carried out, too.
 
         *repeatable*: an answer that was lost may be asked for again.  *longer_s*: how long the server may take more
-        than usual.  Raises Unreachable or Problem.
+        than usual.  *within*: the attempts of a longer undertaking that this call is part of.  Raises Unreachable or
+        Problem.
         """
-        attempts = Attempts(self._patience_s + longer_s, self._clock, self._dice)
+        attempts = self.attempts(longer_s) if within is None else within
         lost = False
         while True:
             timeout_s = min(self._timeout_s + longer_s, max(attempts.left_s, 0.001))
@@ -83,7 +95,7 @@ class Http:
                 if isinstance(failure, Problem):
                     failure.after_loss = lost
                 raise failure
-            self._sleep(wait_s)
+            self.sleep(wait_s)
 
     def _session(self) -> requests.Session:
         session: requests.Session | None = getattr(self._mine, "session", None)

@@ -1,4 +1,4 @@
-"""The command line: ``cloudpush push / listen / receipt / cancel / messages / online / nodes``.
+"""The command line: ``cloudpush push / push-many / listen / receipt / cancel / messages / online / nodes``.
 
 Every error is one line that says what to do next, with exit code 1; never a traceback.
 """
@@ -13,6 +13,7 @@ import click
 from cloudpush.durations import Seconds
 from cloudpush.fate import WAITS, Teller, cancel, follow_on, messages, receipt
 from cloudpush.following import DELIVERED, UNDELIVERED, UNDER_WAY
+from cloudpush.lines import push_many
 from cloudpush.listen import listen
 from cloudpush.options import client_of, connection_options, errors_told
 from cloudpush.results import Milestone
@@ -41,7 +42,7 @@ def main() -> None:
     """  # noqa: D301 - \b is click's mark for a block that is kept as it is
 
 
-for command in (listen, receipt, cancel, messages):
+for command in (push_many, listen, receipt, cancel, messages):
     main.add_command(command)
 
 
@@ -62,6 +63,7 @@ for command in (listen, receipt, cancel, messages):
 @click.option("--wait", type=click.Choice(WAITS), help="Print each step until every key is there (implies --trace).")
 @click.option("--wait-s", type=click.FloatRange(min=1), default=30.0, show_default=True, help="How long to --wait.")
 @click.option("--server", help="Straight to this node (host:port or host:port#boot), without asking the directory.")
+@click.option("--speed", type=click.IntRange(min=1), help="With --all: to so many sessions of each node a second.")
 @connection_options
 def push(
     message: str,

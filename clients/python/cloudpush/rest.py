@@ -9,15 +9,16 @@ Threads may share a Client: each has HTTP connections of its own.
 """
 
 import time
-import uuid
-from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from http import HTTPStatus
-from typing import Any, Final, Literal, Self
+from typing import Any, Literal, Self
 from urllib.parse import quote
 
+from cloudpush.bodies import MADE_UP, Made, body_of
 from cloudpush.calls import Http, read
-from cloudpush.errors import Problem
+from cloudpush.errors import CloudpushError, Problem
+from cloudpush.many import push_all
 from cloudpush.results import (
     Accepted,
     BestNode,
@@ -35,13 +36,6 @@ from cloudpush.results import (
 
 _LONGEST_WAIT_S = 30.0  # what the server waits at most for a milestone
 _EARLY_S = 0.5
-
-
-class _Made:
-    """Says that a request_id is to be made up."""
-
-
-MADE_UP: Final = _Made()
 
 
 class Client:
@@ -88,7 +82,8 @@ class Client:
         priority: Literal["high", "normal", "bulk"] | str | None = None,
         trace: bool = False,
         server: str | None = None,
-        request_id: str | _Made | None = MADE_UP,
+        speed: int | None = None,
+        request_id: str | Made | None = MADE_UP,
     ) -> Accepted:
         """Push one message, any JSON value; what is not given is left to the server.
 
@@ -97,25 +92,36 @@ class Client:
         push was taken is not known.  Raises Problem (422 names the fields, 409 a request_id that another push has) or
         Unreachable.
         """
-        made = uuid.uuid4().hex if isinstance(request_id, _Made) else request_id
         asked = {
             "keys": list(keys),
             "mids": list(mids),
             "rooms": list(rooms),
             "all": all,
             "op": op,
+            "msg": msg,
             "durable": durable,
             "ttl_s": ttl_s,
             "delay_s": delay_s,
-            "deliver_at": _rfc3339(deliver_at),
+            "deliver_at": deliver_at,
             "priority": priority,
             "trace": trace,
             "server": server,
-            "request_id": made,
+            "speed": speed,
+            "request_id": request_id,
         }
-        body = {name: value for name, value in asked.items() if value not in (None, []) and value is not False}
-        said, _ = self._http.call("POST", "/v1/pushes", json=body | {"msg": msg}, repeatable=made is not None)
+        body = body_of(asked)
+        made = body.get("request_id")
+        said, _ = self._http.call("POST", "/v1/pushes", json=body, repeatable=made is not None)
         return read(said, lambda said: Accepted(said["push_id"], said["status"], said["href"], made))
+
+    def push_many(self, pushes: Iterable[Mapping[str, Any]]) -> list[Accepted | CloudpushError]:
+        """Push many messages in few calls; gives for each, in their order, what :meth:`push` would give or raise.
+
+        Each is a mapping with the names of what :meth:`push` takes, ``msg`` among them.  What the server cannot take
+        at once is sent again within *patience_s* a call of 1,000.  Once a call cannot be made at all the rest is not
+        sent, and has its error.  Raises TypeError or ValueError, with nothing sent, for what is no push at all.
+        """
+        return push_all(self._http, [body_of(asked) for asked in pushes])
 
     def receipt(self, push_id: str, *, wait: Milestone | None = None, timeout_s: float = 30.0) -> Receipt:
         """Say what became of a push.
@@ -189,8 +195,3 @@ class Client:
         if not cancelled:
             raise problem
         return Cancelled(push_id, cancelled, {key: one.state for key, one in keys.items() if key not in cancelled})
-
-
-def _rfc3339(when: datetime | str | None) -> str | None:
-    """Write a time as the server reads it; a datetime without a zone is local time."""
-    return when.astimezone(UTC).isoformat().replace("+00:00", "Z") if isinstance(when, datetime) else when

@@ -61,7 +61,7 @@ def test_every_field_is_sent_as_the_server_reads_it(server: StandIn) -> None:
         client.push(
             None, keys=["a"], mids=["42", 43], rooms=["r"], all=True, op=0, durable=True, ttl_s=60,
             deliver_at=datetime(2030, 1, 2, 3, 4, tzinfo=timezone(timedelta(hours=1))), priority="high", trace=True,
-            server="h:1", request_id=None,
+            server="h:1", speed=5, request_id=None,
         )  # fmt: skip
     assert server.asked[0].body == {
         "keys": ["a"],
@@ -76,6 +76,7 @@ def test_every_field_is_sent_as_the_server_reads_it(server: StandIn) -> None:
         "priority": "high",
         "trace": True,
         "server": "h:1",
+        "speed": 5,
     }
 
 
