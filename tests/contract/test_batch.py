@@ -3,6 +3,7 @@
 import pytest
 import redis
 
+from proto.errors import StoreUnavailable
 from store.batch import Batch, Script
 from tests.parts.kept import Kept, open_kept
 from tests.parts.redis import RedisServer
@@ -66,3 +67,27 @@ def test_a_call_that_fails_is_raised_and_the_others_are_done(kept: Kept) -> None
     with pytest.raises(redis.ResponseError, match="not an integer"):
         batch.run()
     assert kept.client.get(_name(kept, "n")) == "1"
+
+
+def test_a_call_that_fails_is_its_own_answer_where_all_are_asked_for(kept: Kept) -> None:
+    kept.client.set(_name(kept, "text"), "no number")
+    for others in (0, 2):
+        batch = Batch(kept.client)
+        batch.script(_COUNT, [_name(kept, "text")], (1,))
+        for n in range(others):
+            batch.script(_COUNT, [_name(kept, f"n{n}")], (1,))
+        failed, *answers = batch.outcomes()
+        assert (type(failed), answers) == (redis.ResponseError, [1] * others)
+
+
+def test_where_redis_is_full_each_call_that_would_write_says_that_it_cannot_be_served(own_redis: RedisServer) -> None:
+    kept = open_kept(own_redis.url)
+    kept.client.set(_name(kept, "n"), 7)
+    kept.client.config_set("maxmemory", 1)
+    batch = Batch(kept.client)
+    batch.command("GET", _name(kept, "n"))
+    batch.command("SET", _name(kept, "m"), 1)
+    read, written = batch.outcomes()
+    assert (read, type(written)) == ("7", StoreUnavailable)
+    with pytest.raises(StoreUnavailable):
+        batch.run()

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,10 @@ import orjson
 import pytest
 import requests
 
-from app.broker import TaskMessage
+from app.broker import Call
+from app.factory import is_heavy, is_quick
+from app.intake import HandOver
+from app.loop import Sorting
 from app.server import Server
 from tests.parts.process import free_port, listens, until
 from tests.parts.web import Web, make_web
@@ -55,9 +58,13 @@ def read_answer(sock: socket.socket) -> tuple[int, dict[str, str], bytes]:
 
 
 @contextmanager
-def _serving(**settings: Any) -> Iterator[Served]:
+def serving(*, quick: bool = False, **settings: Any) -> Iterator[Served]:
     web = make_web(**{"web_port": 0, "web_threads": 4, **settings})
-    server = Server(web.app, web.settings)
+
+    def begin(handovers: Sequence[HandOver]) -> None:
+        web.kept.begin(handovers)  # or what a test has put in its place
+
+    server = Server(web.app, web.settings, Sorting(is_quick, is_heavy, begin) if quick else Sorting())
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
@@ -68,40 +75,40 @@ def _serving(**settings: Any) -> Iterator[Served]:
         assert not thread.is_alive()
 
 
-@pytest.fixture(scope="module")
-def served() -> Iterator[Served]:
-    with _serving() as served:
+@pytest.fixture(scope="module", params=["on a thread", "on the server's thread"])
+def served(request: pytest.FixtureRequest) -> Iterator[Served]:
+    with serving(quick=request.param != "on a thread") as served:
         yield served
 
 
-def _post(headers: bytes, body: bytes = b"", path: bytes = b"/v1/pushes") -> bytes:
+def post(headers: bytes, body: bytes = b"", path: bytes = b"/v1/pushes") -> bytes:
     return b"POST " + path + b" HTTP/1.1\r\nHost: localhost\r\n" + headers + b"\r\n" + body
 
 
 def test_a_chunked_push_is_read_like_any_other(served: Served) -> None:
     half = len(_BODY) // 2
     chunks = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (_BODY[:half], _BODY[half:], b""))
-    status, _, body = served.ask(_post(_JSON + b"Transfer-Encoding: chunked\r\n", chunks))
+    status, _, body = served.ask(post(_JSON + b"Transfer-Encoding: chunked\r\n", chunks))
     assert (status, orjson.loads(body)["status"]) == (202, "accepted")
 
 
 @pytest.mark.parametrize(
     ("raw", "status"),
     [
-        (_post(_JSON), 400),  # no length, so no body
-        (_post(_JSON + b"Content-Length: 0\r\n"), 400),
-        (_post(_JSON + b"Content-Length: x\r\n"), 400),
-        (_post(_JSON + b"Content-Length: -1\r\n"), 400),
-        (_post(_JSON + b"Content-Length: 1\r\nContent-Length: 2\r\n", b"{}"), 400),
-        (_post(_JSON + b"Content-Length: 9999999999\r\n"), 413),
-        (_post(_JSON + b"Transfer-Encoding: chunked\r\n", b"zz\r\n{}\r\n0\r\n\r\n"), 400),
-        (_post(_JSON + b"Transfer-Encoding: gzip\r\n", b"{}"), 400),
-        (_post(_JSON + b"Transfer-Encoding: gzip, chunked\r\n", b"2\r\n{}\r\n0\r\n\r\n"), 400),
-        (_post(_JSON + b"X: " + b"x" * 40_000 + b"\r\n"), 431),
-        (_post(_JSON + b"No colon\r\n"), 400),
-        (_post(_JSON + b"Content-Length: 2\r\n", b"{}", b"/v1/%"), 404),
-        (_post(_JSON + b"Content-Length: 2\r\n", b"{}", b"/v1/\xff"), 400),
-        (_post(_JSON + b"Content-Length: 2\r\n", b"{}", b"http://[/"), 400),
+        (post(_JSON), 400),  # no length, so no body
+        (post(_JSON + b"Content-Length: 0\r\n"), 400),
+        (post(_JSON + b"Content-Length: x\r\n"), 400),
+        (post(_JSON + b"Content-Length: -1\r\n"), 400),
+        (post(_JSON + b"Content-Length: 1\r\nContent-Length: 2\r\n", b"{}"), 400),
+        (post(_JSON + b"Content-Length: 9999999999\r\n"), 413),
+        (post(_JSON + b"Transfer-Encoding: chunked\r\n", b"zz\r\n{}\r\n0\r\n\r\n"), 400),
+        (post(_JSON + b"Transfer-Encoding: gzip\r\n", b"{}"), 400),
+        (post(_JSON + b"Transfer-Encoding: gzip, chunked\r\n", b"2\r\n{}\r\n0\r\n\r\n"), 400),
+        (post(_JSON + b"X: " + b"x" * 40_000 + b"\r\n"), 431),
+        (post(_JSON + b"No colon\r\n"), 400),
+        (post(_JSON + b"Content-Length: 2\r\n", b"{}", b"/v1/%"), 404),
+        (post(_JSON + b"Content-Length: 2\r\n", b"{}", b"/v1/\xff"), 400),
+        (post(_JSON + b"Content-Length: 2\r\n", b"{}", b"http://[/"), 400),
         (b"BREW /v1/pushes HTTP/1.1\r\nHost: localhost\r\n\r\n", 405),
         (b"DELETE /v1/keys/%ff/sessions HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
         (b"GET /v1/nothing\r\n\r\n", 404),
@@ -117,12 +124,30 @@ def test_malformed_http_is_answered_with_a_problem_and_accepts_nothing(served: S
 
 
 def test_a_body_at_the_limit_passes_the_server_and_one_above_is_413() -> None:
-    with _serving(max_body_bytes=4096) as served:
+    with serving(max_body_bytes=4096) as served:
         for size, status in ((4096, 202), (4097, 413), (1_000_000, 413)):
             body = _BODY + b" " * (size - len(_BODY))
-            assert served.ask(_post(_JSON + b"Content-Length: %d\r\n" % size, body))[0] == status
+            assert served.ask(post(_JSON + b"Content-Length: %d\r\n" % size, body))[0] == status
             chunked = b"%x\r\n%s\r\n0\r\n\r\n" % (size, body)
-            assert served.ask(_post(_JSON + b"Transfer-Encoding: chunked\r\n", chunked))[0] == status
+            assert served.ask(post(_JSON + b"Transfer-Encoding: chunked\r\n", chunked))[0] == status
+
+
+def test_a_batch_may_be_larger_than_a_push_and_comes_in_chunks_or_at_once() -> None:
+    with serving(quick=True, max_body_bytes=4096, max_batch_bytes=2_000_000) as served:
+        few, many = b'{"pushes":[%s]}' % _BODY, b'{"pushes":[%s]}' % b",".join([_BODY] * 1000)
+        for pushes, count in ((few, 1), (many, 1000)):
+            for size, status in ((len(pushes), 202), (2_000_000, 202), (2_000_001, 413)):
+                body = pushes + b" " * (size - len(pushes))
+                before = len(served.web.kept.messages)
+                sent = post(_JSON + b"Content-Length: %d\r\n" % size, body, b"/v1/pushes:batch")
+                found, _, answer = served.ask(sent)
+                assert (found, len(served.web.kept.messages) - before) == (status, count if status == 202 else 0)
+                assert status != 202 or len(orjson.loads(answer)["results"]) == count
+                chunked = b"%x\r\n%s\r\n0\r\n\r\n" % (size, body)
+                assert (
+                    served.ask(post(_JSON + b"Transfer-Encoding: chunked\r\n", chunked, b"/v1/pushes:batch"))[0]
+                    == status
+                )
 
 
 def test_head_has_the_headers_of_get_and_no_body(served: Served) -> None:
@@ -134,7 +159,7 @@ def test_head_has_the_headers_of_get_and_no_body(served: Served) -> None:
 
 
 def test_answers_on_one_connection_come_in_the_order_of_the_requests(served: Served) -> None:
-    request = _post(_JSON + b"Content-Length: %d\r\n" % len(_BODY), _BODY)
+    request = post(_JSON + b"Content-Length: %d\r\n" % len(_BODY), _BODY)
     with served.connection() as sock:
         sock.sendall(request + b"GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n" + request)
         assert [_status(sock) for _ in range(3)] == [202, 404, 202]
@@ -151,31 +176,31 @@ def _status(sock: socket.socket) -> int:
 
 
 def test_slow_clients_hold_no_threads() -> None:
-    with _serving(web_threads=2) as served, ExitStack() as slow:
+    with serving(web_threads=2) as served, ExitStack() as slow:
         for begun in (
             b"POST /v1/pu",
-            _post(_JSON + b"Content-Length: 100\r\n", b"{"),
-            _post(b"Transfer-Encoding: chunked\r\n"),
+            post(_JSON + b"Content-Length: 100\r\n", b"{"),
+            post(b"Transfer-Encoding: chunked\r\n"),
         ):
             for _ in range(20):
                 slow.enter_context(sock := served.connection())
                 sock.sendall(begun)
         began = time.monotonic()
-        status, _, _ = served.ask(_post(_JSON + b"Content-Length: %d\r\n" % len(_BODY), _BODY))
+        status, _, _ = served.ask(post(_JSON + b"Content-Length: %d\r\n" % len(_BODY), _BODY))
         assert (status, time.monotonic() - began < 1) == (202, True)
 
 
 def test_a_stop_answers_what_is_in_progress_and_takes_nothing_new() -> None:
     inside, go_on = threading.Event(), threading.Event()
 
-    def slowly(message: TaskMessage, timeout_s: float) -> None:
+    def slowly(call: Call, timeout_s: float) -> None:
         inside.set()
         assert go_on.wait(_LONG_S)
 
-    with _serving() as served:
+    with serving() as served:
         served.web.kept.commit = slowly  # type: ignore[method-assign]
         with served.connection() as idle, served.connection() as busy:
-            busy.sendall(_post(_JSON + b"Content-Length: %d\r\n" % len(_BODY), _BODY))
+            busy.sendall(post(_JSON + b"Content-Length: %d\r\n" % len(_BODY), _BODY))
             assert inside.wait(_LONG_S)
             served.server.stop()
             until(lambda: not listens(served.server.port), _LONG_S, "new connections to be refused")

@@ -209,3 +209,12 @@ def test_a_takeover_takes_three_seconds_where_nobody_says_otherwise(redis: str) 
     for age_ms, kind in ((2_000, _BUSY), (3_000, _MINE)):
         kept.client.hset(name, "since", kept.now_ms() - age_ms)
         assert kept.requests.claim("r1", "d", "p2").kind is kind
+
+
+def test_claims_of_one_round_trip_are_made_in_their_order(kept: Kept) -> None:
+    first, other, second, conflict = kept.requests.claims(
+        [("r1", "d", "p1"), ("r2", "d", "p2"), ("r1", "d", "p3"), ("r1", "e", "p4")]
+    )
+    assert (first.kind, first.push_id, other.kind, other.push_id) == (_MINE, "p1", _MINE, "p2")
+    assert (second, conflict) == (Claim(_BUSY, "p1"), Claim(_CONFLICT, "p1"))
+    assert kept.requests.claims([]) == []

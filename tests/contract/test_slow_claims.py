@@ -1,6 +1,7 @@
 """A holder of a request_id that is slow while another goes on with its request: on real servers, each message once."""
 
 import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, cast
@@ -12,6 +13,7 @@ from app.promise import Promises
 from app.records import Records
 from app.waiting import Waiters
 from proto.message import Push
+from proto.queues import Priority
 from store.batch import Batch
 from store.requests import ClaimKind
 from tests.parts.kept import Kept, open_kept
@@ -44,31 +46,34 @@ def test_a_holder_that_nobody_can_have_overtaken_looks_for_nothing(kept: Kept) -
 
 
 @dataclass
-class _Acceptor:
-    """Publishes into a list; the first call's second look takes until *gone_on*."""
+class _Slow:
+    """Publishes into a list; the first batch that the thread *slow* begins takes until *gone_on*."""
 
+    begin: Callable[[], Batch]
     gone_on: threading.Event = field(default_factory=threading.Event)
     claimed: threading.Event = field(default_factory=threading.Event)
     slow: threading.Thread | None = None
-    looks: int = 0
     published: list[Push] = field(default_factory=list)
 
-    def check(self) -> None:
-        if threading.current_thread() is self.slow:
-            self.looks += 1
-            if self.looks == 2:  # it has its claim, and has written nothing
-                self.claimed.set()
-                assert self.gone_on.wait(_WAIT_S)
+    def batch(self) -> Batch:
+        if threading.current_thread() is self.slow and not self.claimed.is_set():
+            self.claimed.set()  # it has its claim, and has written nothing
+            assert self.gone_on.wait(_WAIT_S)
+        return self.begin()
 
-    def accept(self, push: Push, *, delay_s: int = 0) -> None:  # noqa: ARG002 - nothing is scheduled here
-        self.published.append(push)
+    def check(self, priority: Priority) -> None:  # noqa: ARG002 - nothing is known to be away
+        return
+
+    def accept_all(self, pushes: Sequence[Push], delays_s: Sequence[int]) -> list[None]:  # noqa: ARG002 - none is delayed
+        self.published += pushes
+        return [None] * len(pushes)
 
 
 def test_a_call_that_is_slow_between_its_claim_and_its_write_doubles_nothing(kept: Kept) -> None:
-    acceptor = _Acceptor()
+    slow = _Slow(partial(Batch, kept.client))
     promises = Promises(
-        cast(Any, acceptor),
-        Records(partial(Batch, kept.client), kept.inbox, kept.receipts, kept.requests, kept.pending),
+        cast(Any, slow),
+        Records(slow.batch, kept.inbox, kept.receipts, kept.requests, kept.pending),
         Waiters(4, threading.Event()),
         now_ms=kept.clock.now_ms,
         broker_delays=True,
@@ -80,13 +85,13 @@ def test_a_call_that_is_slow_between_its_claim_and_its_write_doubles_nothing(kep
     def call(name: str) -> None:
         told[name] = promises.accept(kept.push(name, "a", request_id="r1"), digest="d")
 
-    acceptor.slow = threading.Thread(target=call, args=("first",))
-    acceptor.slow.start()
-    assert acceptor.claimed.wait(_WAIT_S)
+    slow.slow = threading.Thread(target=call, args=("first",))
+    slow.slow.start()
+    assert slow.claimed.wait(_WAIT_S)
     call("retry")
-    acceptor.gone_on.set()
-    acceptor.slow.join(_WAIT_S)
+    slow.gone_on.set()
+    slow.slow.join(_WAIT_S)
     assert told == {"first": "first", "retry": "first"}
     (message,) = kept.inbox.read({"a": 0}, 10)["a"].messages
     assert message.push_id == "first"
-    assert [push.places["a"].offset for push in acceptor.published] == [1, 1]
+    assert [push.places["a"].offset for push in slow.published] == [1, 1]

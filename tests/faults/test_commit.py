@@ -11,16 +11,20 @@ from itertools import count
 
 import amqp
 import kombu
+import orjson
 import pytest
 
 import celeryconfig
-from app.broker import Broker, TaskMessage
-from app.commit import Committer, Intake, State
+from app.broker import Broker, Call
+from app.commit import Committer
 from app.embedded import EmbeddedBroker
+from app.forming import Forming
+from app.intake import Intake, State
 from app.publisher import Publisher
 from app.rabbit import RabbitBroker
 from proto import queues
 from proto.errors import BrokerUnavailable
+from tasks.celery import app as celery_app
 from tests.parts.process import until
 from tests.parts.rabbitmq import RabbitMQ
 from tests.parts.redis import RedisServer
@@ -65,7 +69,7 @@ class Callers:
             task_id = f"task-{next(self._ids)}"
             began = time.monotonic()
             try:
-                self.committer.commit(_message(task_id), _DEADLINE_S)
+                self.committer.commit(_call(task_id), _DEADLINE_S)
                 self.confirmed.add(task_id)
             except BrokerUnavailable:
                 self.refused += 1
@@ -73,14 +77,16 @@ class Callers:
             self.slowest_s = max(self.slowest_s, time.monotonic() - began)
 
 
-def _message(task_id: str) -> TaskMessage:
-    return TaskMessage(task_id, _QUEUE, {"task": "t", "id": task_id}, {"correlation_id": task_id}, b"[[],{},{}]")
+def _call(call_id: str) -> Call:
+    return Call(call_id, queues.PUSH_TASK, _QUEUE, orjson.dumps({"push_id": call_id}), call_id)
 
 
 @contextmanager
 def _committing(broker: Broker) -> Iterator[Committer]:
     intake = Intake(1024)
-    publisher = Publisher(broker, intake, stall_s=_DEADLINE_S, max_in_flight=1024)
+    publisher = Publisher(
+        broker, intake, Forming(celery_app.amqp.as_task_v2).task_of, stall_s=_DEADLINE_S, max_in_flight=1024
+    )
     committer = Committer(intake, publisher)
     committer.start()
     try:
@@ -104,16 +110,16 @@ def _wait(committer: Committer, state: State) -> None:
 def _refused(committer: Committer, within_s: float, what: str = "") -> None:
     began = time.monotonic()
     with pytest.raises(BrokerUnavailable, match=what):
-        committer.commit(_message("refused"), _DEADLINE_S)
+        committer.commit(_call("refused"), _DEADLINE_S)
     assert time.monotonic() - began < within_s
 
 
 def _held(url: str) -> set[str]:
-    """Take every task off the queue and give their ids."""
+    """Take every task off the queue and give the ids of what they carry."""
     with kombu.Connection(url, connect_timeout=5) as connection:
         held, queue = set(), celeryconfig.push_queues[queues.Priority.NORMAL](connection.channel())
         while (message := queue.get(no_ack=True)) is not None:
-            held.add(message.headers["id"])
+            held |= {argument["push_id"] for argument in orjson.loads(message.body)[0]}
     return held
 
 
@@ -175,7 +181,7 @@ def test_large_messages_to_a_stopped_broker_are_refused_in_time_though_the_socke
 ) -> None:
     own_rabbitmq.child.signal(signal.SIGSTOP)
     try:
-        large = TaskMessage("large", _QUEUE, {}, {}, b"x" * 1_000_000)
+        large = Call("large", queues.PUSH_TASK, _QUEUE, b'"%b"' % (b"x" * 1_000_000), "large")
 
         def commit(_: int) -> float:
             began = time.monotonic()
@@ -218,7 +224,10 @@ def test_during_a_memory_alarm_pushes_are_refused_at_once_and_afterwards_taken(
 def test_a_broker_that_refuses_us_is_down_and_not_a_hang(own_rabbitmq: RabbitMQ) -> None:
     intake = Intake(8)
     broker = RabbitBroker(own_rabbitmq.url.replace("guest:guest", "guest:wrong"), _DECLARE)
-    committer = Committer(intake, Publisher(broker, intake, stall_s=_DEADLINE_S, max_in_flight=8))
+    committer = Committer(
+        intake,
+        Publisher(broker, intake, Forming(celery_app.amqp.as_task_v2).task_of, stall_s=_DEADLINE_S, max_in_flight=8),
+    )
     committer.start()
     _refused(committer, _AT_ONCE_S, "cannot be reached")
     committer.close(_RECOVERS_S)

@@ -169,7 +169,7 @@ def test_web_answers_every_request_in_flight_before_it_ends(fleet: Fleet, broker
         with frozen(broker.child):
             for caller in callers:
                 caller.start()
-            until(lambda: metric(fleet.url, "cloudpush_commit_inflight") == count, 1, "all in flight")
+            until(lambda: metric(fleet.url, "cloudpush_answers_held") == count, 1, "all in flight")
             began = time.monotonic()
             fleet.web.signal(signal.SIGTERM)
             until(lambda: not listens(int(fleet.url.rpartition(":")[2])), 1, "web taking nobody new")

@@ -9,6 +9,7 @@ import requests
 from tests.integration.sending import get, push
 from tests.integration.test_bad_connects import _the_others_go_on, node, witness
 from tests.parts.fleet import Fleet, Node
+from tests.parts.process import until
 
 pytestmark = pytest.mark.services
 __all__ = ["_the_others_go_on", "node", "witness"]
@@ -119,7 +120,8 @@ def test_a_bad_post_ends_the_polling_session_at_once(fleet: Fleet, node: Node, b
     assert after.status_code == 400
     assert after.json()["message"] == "Session ID unknown"
     push(fleet, keys=[key])
-    assert get(fleet, f"/v1/online/keys?key={key}") == {"keys": {key: 0}}
+    gone = {"keys": {key: 0}}  # the node writes it a moment later
+    until(lambda: get(fleet, f"/v1/online/keys?key={key}") == gone, _WAIT_S, "the session to be gone everywhere")
 
 
 def test_a_polling_session_that_was_ended_is_told_so_by_its_next_request(fleet: Fleet, node: Node) -> None:

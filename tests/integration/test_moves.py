@@ -39,7 +39,7 @@ def _looked_up(store: "redis_client.Redis", name: str) -> Iterator[threading.Eve
         with store.monitor() as monitor:  # type: ignore[no-untyped-call]
             listening.set()
             for heard in monitor.listen():
-                if heard["command"].lower() == f"hgetall {name}".lower():
+                if heard["command"].lower() == f"hkeys {name}".lower():
                     seen.set()
                     return
 

@@ -2,155 +2,28 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import pytest
-from flask import Flask
 
-import celeryconfig
-from app.commit import Committer, Intake, State
-from app.factory import Parts, create_app
-from app.metrics import Metrics
-from app.publisher import Publisher
-from app.rabbit import RabbitBroker
-from app.records import Records
-from app.settings import WebSettings
+from app.intake import State
 from proto.queues import Priority
-from tasks.celery import app as celery_app
 from tests.parts import queued
 from tests.parts.kept import Kept, open_kept
+from tests.parts.mortal import RECOVERS_S, STEPS, Died, Web, lasting_broker, serving
 from tests.parts.process import until
 from tests.parts.rabbitmq import RabbitMQ
 
 pytestmark = pytest.mark.services
 
-_DECLARE = [celeryconfig.dead_queue, *celeryconfig.push_queues.values()]
-_RECOVERS_S = 30.0
 _TAKEOVER_S = 0.3
-_STEPS = ("claim", "write", "commit", "close")
-
-
-class Died(BaseException):
-    """The process is gone: no handler runs."""
-
-
-@dataclass
-class Dying:
-    """Ends the process before or after one of its steps."""
-
-    step: str = ""
-    after: bool = False
-
-    @contextmanager
-    def at(self, step: str) -> Iterator[None]:
-        if step == self.step and not self.after:
-            raise Died
-        yield
-        if step == self.step:
-            raise Died
-
-
-class DyingBatch:
-    """A batch that is the step `write` or, when it ends a claim, `close`."""
-
-    def __init__(self, inner: Any, dying: Dying) -> None:
-        self._inner, self._dying = inner, dying
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
-
-    def run(self) -> list[Any]:
-        with self._dying.at("close" if len(self._inner) == 1 else "write"):
-            answers: list[Any] = self._inner.run()
-            return answers
-
-
-@dataclass
-class Web:
-    """An app over real stores; each :meth:`post` may be its last."""
-
-    app: Flask
-    kept: Kept
-    committer: Committer
-    dying: Dying
-
-    def post(self, body: dict[str, Any]) -> Any:
-        return self.app.test_client().post("/v1/pushes", json=body)
-
-    def until_up(self) -> None:
-        until(lambda: self.committer.state is State.UP, _RECOVERS_S, "a connection to the broker")
-
-    def nothing_is_left_of(self, *keys: str) -> bool:
-        """Whether the store holds no receipt, nothing pending, and no message of these keys."""
-        names = self.kept.client.keys(f"{self.kept.settings.store_namespace}:*")
-        pages = self.kept.inbox.read(dict.fromkeys(keys, 0), 10)
-        return not any(page.messages for page in pages.values()) and {
-            name.split(":")[1] for name in cast(list[str], names)
-        } <= {"inbox"}
-
-
-@contextmanager
-def serving(broker_url: str, kept: Kept) -> Iterator[Web]:
-    """A web tier in this process."""
-    intake, dying = Intake(100), Dying()
-    publisher = Publisher(RabbitBroker(broker_url, _DECLARE), intake, stall_s=1.5, max_in_flight=100)
-    committer = Committer(intake, publisher)
-    records = Records.on(kept.client, kept.settings, kept.clock)
-
-    class DyingRequests:
-        def __getattr__(self, name: str) -> Any:
-            return getattr(kept.requests, name)
-
-        def claim(self, *args: Any) -> Any:
-            with dying.at("claim"):
-                return kept.requests.claim(*args)
-
-    class DyingCommitter:
-        check = committer.check
-
-        def commit(self, *args: Any) -> None:
-            with dying.at("commit"):
-                committer.commit(*args)
-
-    begin = records.batch
-    parts = Parts(
-        committer=DyingCommitter(),
-        form_task=celery_app.amqp.as_task_v2,
-        directory=cast(Any, None),
-        registry=cast(Any, None),
-        records=replace(
-            records, batch=lambda: cast(Any, DyingBatch(begin(), dying)), requests=cast(Any, DyingRequests())
-        ),
-        store_is_up=lambda: True,
-        broker_state=lambda: committer.state,
-        metrics=Metrics(),
-        now_ms=kept.clock.now_ms,
-    )
-    committer.start()
-    web = Web(create_app(WebSettings(), parts), kept, committer, dying)
-    try:
-        web.until_up()
-        yield web
-    finally:
-        committer.close(5)
 
 
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
-    """A RabbitMQ to kill, with every queue on disk: 3.10 may lose one declared less than a second before a kill."""
-    server = RabbitMQ(tmp_path_factory.mktemp("promises"))
-    try:
-        server.start()
-        first = RabbitBroker(server.url, _DECLARE)
-        first.open()
-        first.close()
-        server.stop()
-        server.start()
+    """A RabbitMQ to kill."""
+    with lasting_broker(tmp_path_factory.mktemp("promises")) as server:
         yield server
-    finally:
-        server.close()
 
 
 @pytest.fixture
@@ -226,7 +99,7 @@ def test_a_push_caught_by_the_end_of_the_broker_is_accepted_or_leaves_nothing(we
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("step", _STEPS)
+@pytest.mark.parametrize("step", STEPS)
 def test_a_retry_of_a_call_whose_process_died_at_a_step_is_the_same_push(
     web: Web, broker: RabbitMQ, step: str, after: bool
 ) -> None:
@@ -270,7 +143,7 @@ def test_a_schedule_outlives_a_restart_of_the_broker_and_is_never_early(web: Web
     broker.stop()
     broker.start()
     assert time.time() < due, "the restart took too long for this test to tell anything"
-    tasks, came = queued.wait(broker.url, _RECOVERS_S)
+    tasks, came = queued.wait(broker.url, RECOVERS_S)
     assert [task["push_id"] for task in tasks] == [answer.json["push_id"]]
     assert came >= tasks[0]["not_before_ms"] / 1000
     assert tasks[0]["expires_ms"] - tasks[0]["not_before_ms"] == 86_400_000

@@ -27,12 +27,13 @@ def client(fleet: Fleet) -> Iterator[Client]:
         yield one
 
 
-def command(fleet: Fleet, *arguments: str) -> subprocess.CompletedProcess[str]:
+def command(fleet: Fleet, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     """Run the command line, as a person does."""
     env = os.environ | {"PYTHONPATH": str(_ROOT / "clients/python"), "CLOUDPUSH_URL": fleet.url}
     return subprocess.run(
         [sys.executable, "-m", "cloudpush", *arguments],
         env=env,
+        input=stdin,
         capture_output=True,
         text=True,
         timeout=60,

@@ -58,10 +58,8 @@ def test_an_accepted_durable_push_is_in_inboxes_receipt_and_queue_with_the_same_
     task = queued.take(web.broker_url)[-1]
     assert (task["push_id"], task["durable"], task["recorded"]) == (push_id, True, True)
     assert {key: Place(*place) for key, place in task["places"].items()} == places
-    assert (task["accepted_ms"], task["expires_ms"]) == (
-        pages[keys[0]].messages[-1].accepted_ms,
-        pages[keys[0]].messages[-1].expires_ms,
-    )
+    last = max((page.messages[-1] for page in pages.values()), key=lambda one: one.accepted_ms)  # 1 ms may lie between
+    assert (task["accepted_ms"], task["expires_ms"]) == (last.accepted_ms, last.expires_ms)
     receipt = kept.receipt(push_id)
     assert (receipt.state, receipt.durable, sorted(receipt.keys)) == (State.ACCEPTED, True, sorted(keys))
     payload = kept.receipts.payload(push_id)

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -150,12 +150,26 @@ class Job:
         answers = batch.run()
         return replace(push, places={key: Inbox.appended(answers[at]).place for key, at in places.items()})
 
-    def put(self, push: Push, *, delay_s: int = 0, times: int = 1) -> None:
-        """Publish the task of *push*."""
-        exchange, routing_key = queues.EXCHANGE, push.priority.queue
+    def put(self, push: Push, *companions: Push, delay_s: int = 0, times: int = 1) -> None:
+        """Publish the task of *push*, and of others with it."""
+        payloads = [one.to_payload() for one in (push, *companions)]
+        self.put_payloads(payloads, push.priority, push.push_id, delay_s=delay_s, times=times)
+
+    def put_payloads(
+        self,
+        payloads: Sequence[Any],
+        priority: queues.Priority = queues.Priority.NORMAL,
+        task_id: str = "",
+        *,
+        delay_s: int = 0,
+        times: int = 1,
+    ) -> None:
+        """Publish a task with these arguments."""
+        exchange, routing_key = queues.EXCHANGE, priority.queue
         if delay_s:
             exchange, routing_key = level_name(MAX_LEVEL), calculate_routing_key(delay_s, routing_key)
-        body, headers = task.message(queues.PUSH_TASK, push.push_id, [push.to_payload()], f"({push.push_id})")
+        task_id = task_id or uuid.uuid4().hex
+        body, headers = task.message(queues.PUSH_TASK, task_id, list(payloads), f"({task_id})")
         options = {"confirm_publish": True} if self.broker_url.startswith("amqp") else {}
         with kombu.Connection(self.broker_url, transport_options=options) as connection:
             for _ in range(times):
@@ -165,7 +179,7 @@ class Job:
                     routing_key=routing_key,
                     headers=headers,
                     serializer="json",
-                    correlation_id=push.push_id,
+                    correlation_id=task_id,
                     delivery_mode=2,
                 )
 

@@ -14,7 +14,7 @@ _ELECTED_S = 30.0
 
 
 def take(url: str, queue: str = Priority.NORMAL.queue) -> list[dict[str, Any]]:
-    """Take all push tasks from a queue; gives their arguments, oldest first."""
+    """Take all push tasks from a queue; gives the pushes in them, oldest first."""
     payloads: list[dict[str, Any]] = []
 
     def took() -> bool:
@@ -32,7 +32,7 @@ def _take(url: str, queue: str, payloads: list[dict[str, Any]]) -> None:
     with kombu.Connection(url) as connection:
         channel = connection.channel()
         while (message := channel.basic_get(queue)) is not None:
-            payloads.append(orjson.loads(message.body)[0][0])
+            payloads.extend(orjson.loads(message.body)[0])
             channel.basic_ack(message.delivery_tag)
 
 

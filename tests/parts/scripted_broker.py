@@ -3,13 +3,15 @@
 import queue
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Any
 
-from app.broker import Settled, TaskMessage, Verdict
-from app.commit import Committer, Intake, State
+from app.broker import Call, Settled, TaskMessage, Verdict
+from app.commit import Committer
+from app.intake import Intake, State
 from app.publisher import Publisher
 from proto.errors import BrokerUnavailable
 from tests.parts.process import until
@@ -17,8 +19,12 @@ from tests.parts.process import until
 LONG_S = 10.0
 
 
-def message(task_id: str = "t") -> TaskMessage:
-    return TaskMessage(task_id, "q", {}, {}, b"")
+def a_call(call_id: str = "t", name: str = "alone", queue: str = "q", argument: bytes = b"", delay_s: int = 0) -> Call:
+    return Call(call_id, name, queue, argument, "", delay_s)
+
+
+def task_of(calls: Sequence[Call]) -> TaskMessage:
+    return TaskMessage("+".join(each.call_id for each in calls), calls[0].queue, {}, {}, b"")
 
 
 class Scripted:
@@ -97,22 +103,28 @@ class Rig:
     broker: Scripted
     committer: Committer
     publisher: Publisher
+    intake: Intake
     pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(8))
+
+    @property
+    def waiting(self) -> int:
+        """How many calls are handed over and not published."""
+        return len(self.intake)
 
     def is_(self, state: State) -> None:
         until(lambda: self.committer.state is state, LONG_S, f"the committer to be {state}")
 
-    def begin(self, task_id: str = "t", timeout_s: float = LONG_S) -> Callable[[], None]:
+    def begin(self, task_id: str = "t", timeout_s: float = LONG_S, **of: Any) -> Callable[[], None]:
         """Commit on another thread; the result waits for its end and raises what it raised."""
-        future = self.pool.submit(self.committer.commit, message(task_id), timeout_s)
+        future = self.pool.submit(self.committer.commit, a_call(task_id, **of), timeout_s)
         return lambda: future.result(LONG_S)
 
 
 @contextmanager
 def committing(*, bound: int = 8, stall_s: float = LONG_S, max_in_flight: int = 8) -> Iterator[Rig]:
     broker, intake = Scripted(), Intake(bound)
-    publisher = Publisher(broker, intake, stall_s=stall_s, max_in_flight=max_in_flight)
-    rig = Rig(broker, Committer(intake, publisher), publisher)
+    publisher = Publisher(broker, intake, task_of, stall_s=stall_s, max_in_flight=max_in_flight)
+    rig = Rig(broker, Committer(intake, publisher), publisher, intake)
     rig.committer.start()
     try:
         rig.is_(State.UP)

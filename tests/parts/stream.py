@@ -35,7 +35,8 @@ class GrpcNode:
             CloudServicer(self.bridge, deliverer, list, len), ("127.0.0.1", port), threads=2, token=TOKEN
         )
         self.server.start()
-        self._channel = grpc.insecure_channel(f"127.0.0.1:{port}")
+        self.address = f"127.0.0.1:{port}"
+        self.channel = grpc.insecure_channel(self.address)
 
     def deliver(self, it: Delivery) -> dict[str, KeyOutcome]:
         """See Deliverer."""
@@ -47,9 +48,9 @@ class GrpcNode:
             for key in it.keys
         }
 
-    def stream(self, token: str | None = TOKEN) -> "Stream":
+    def stream(self, token: str | None = TOKEN, *, urgent: bool = False) -> "Stream":
         """Open a stream."""
-        return Stream(self._channel, token)
+        return Stream(self.channel, token, urgent=urgent)
 
     def open_streams(self) -> int:
         """What the metrics say."""
@@ -62,7 +63,7 @@ class GrpcNode:
 
     def end(self) -> None:
         """End all."""
-        self._channel.close()
+        self.channel.close()
         assert self.server.stop(0).wait(SOON_S)
         self._hub.end()
 
@@ -70,14 +71,15 @@ class GrpcNode:
 class Stream:
     """One stream of a caller: batches go out when the test says so."""
 
-    def __init__(self, channel: grpc.Channel, token: str | None) -> None:
+    def __init__(self, channel: grpc.Channel, token: str | None, *, urgent: bool) -> None:
         self._out: Queue[cloud_pb2.PushBatch | None] = Queue()
         call = channel.stream_stream(
             "/im.cloud.Cloud/PushStream",
             request_serializer=cloud_pb2.PushBatch.SerializeToString,
             response_deserializer=cloud_pb2.PushBatchReply.FromString,
         )
-        metadata = (("authorization", f"Bearer {token}"),) if token else ()
+        metadata = [("authorization", f"Bearer {token}")] if token else []
+        metadata += [("urgent", "1")] if urgent else []
         self.call: Any = call(iter(self._out.get, None), metadata=metadata, timeout=4 * SOON_S)
 
     def send(self, seq: int, *pushes: cloud_pb2.PushMsgReq) -> None:

@@ -9,12 +9,16 @@ from typing import Any
 import orjson
 from flask import Flask
 
-from app.broker import TaskMessage
-from app.commit import State
+from app.backlog import Backlog
+from app.backlog_watch import bounds
+from app.broker import Call, TaskMessage
 from app.factory import Parts, create_app
+from app.forming import Forming
+from app.intake import HandOver, State
 from app.metrics import Metrics
 from app.settings import WebSettings
 from proto.errors import BrokerUnavailable, StoreUnavailable
+from proto.queues import Priority
 from store.registry import NodeInfo
 from tasks.celery import app as celery_app
 from tests.fakes.memory_records import MemoryStore
@@ -25,6 +29,7 @@ class Kept:
     """A broker in a list; down when told so."""
 
     messages: list[TaskMessage] = field(default_factory=list)
+    forming: Forming = field(default_factory=lambda: Forming(celery_app.amqp.as_task_v2))
     down: str = ""  # known to be
     silent: str = ""  # not known to be, and takes nothing
 
@@ -32,10 +37,24 @@ class Kept:
         if self.down:
             raise BrokerUnavailable(self.down)
 
-    def commit(self, message: TaskMessage, timeout_s: float) -> None:  # noqa: ARG002 - the confirm is instant
+    def begin(self, handovers: Sequence[HandOver]) -> None:
+        for handover in handovers:
+            self.commit(handover.call, 0)
+            assert handover.claim()
+            handover.end()
+
+    def commit(self, call: Call, timeout_s: float) -> None:
+        self.commit_all([call], timeout_s)
+
+    def commit_all(
+        self,
+        calls: Sequence[Call],
+        timeout_s: float,  # noqa: ARG002 - the confirm is instant
+    ) -> list[BrokerUnavailable | None]:
         if self.down or self.silent:
             raise BrokerUnavailable(self.down or self.silent)
-        self.messages.append(message)
+        self.messages += [self.forming.task_of([call]) for call in calls]
+        return [None] * len(calls)
 
     @property
     def payloads(self) -> list[dict[str, Any]]:
@@ -78,6 +97,7 @@ class Web:
     store: Store
     memory: MemoryStore
     metrics: Metrics
+    backlog: Backlog
     app: Flask
 
     def post(self, body: Any, path: str = "/v1/pushes", **headers: str) -> Any:
@@ -85,6 +105,10 @@ class Web:
         raw = body if isinstance(body, bytes) else orjson.dumps(body)
         sent = {"Content-Type": "application/json", **{name.replace("_", "-"): text for name, text in headers.items()}}
         return self.app.test_client().post(path, data=raw, headers=sent)
+
+    def see(self, now_s: float = 0.0, **depths: int) -> None:
+        """Let the queues be seen with these depths, those not named empty."""
+        self.backlog.look(now_s, {priority: depths.get(priority.value, 0) for priority in Priority}, {})
 
     def call(self, method: str, path: str, **options: Any) -> Any:
         """Make any call, as Flask's test client does."""
@@ -106,10 +130,12 @@ def make_web(
     """Make an app; *settings* override the defaults, whatever the environment says."""
     read = WebSettings.model_validate({**_defaults(), **settings})
     kept, store, memory, metrics = Kept(), Store(), MemoryStore(), Metrics()
-    metrics.watch(inflight=lambda: 0, broker_up=lambda: not kept.down, store_up=lambda: not store.down)
+    metrics.watch(
+        inflight=lambda: 0, waiting=lambda: 0, broker_up=lambda: not kept.down, store_up=lambda: not store.down
+    )
+    backlog = Backlog(bounds(read), lambda priority: metrics.overloaded.labels(priority.value).inc())
     parts = Parts(
         committer=kept,
-        form_task=celery_app.amqp.as_task_v2,
         directory=store,
         registry=store,
         records=memory.records(),
@@ -117,11 +143,12 @@ def make_web(
         broker_state=lambda: State.DOWN if kept.down else State.UP,
         metrics=metrics,
         now_ms=lambda: memory.now_ms,
+        check_load=backlog.check,
         broker_delays=broker_delays,
         stopping=stopping or threading.Event(),
         pages=pages or Path(__file__).parent / "no-page",
     )
-    return Web(read, kept, store, memory, metrics, create_app(read, parts))
+    return Web(read, kept, store, memory, metrics, backlog, create_app(read, parts))
 
 
 def _defaults() -> Mapping[str, Any]:
