@@ -17,7 +17,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR):$(CURDIR)/clients/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run venv venv-dev page test test-fast provision verify verify-proto bench-latency bench-fanout bench-connect bench-node fuzz-wire soak docs-configuration docs-examples proto lock clean
+.PHONY: help run venv venv-dev page test test-fast provision verify verify-proto bench-latency bench-fanout bench-connect bench-ingest bench-node fuzz-wire soak docs-configuration docs-examples proto lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -49,6 +49,9 @@ bench-fanout: venv-dev bench-node ## deliveries a second and their latency, side
 
 bench-connect: venv-dev bench-node ## sessions: connects a second, memory, 20,000 at once (QUICK=1: without the long ones)
 	@python -m bench.connect --rounds $(ROUNDS) $(if $(QUICK),--quick)
+
+bench-ingest: venv-dev provision ## pushes a second from REST to websocket, beside a plain Celery pipeline (QUICK=1; STEADY_S=600)
+	@python -m bench.ingest --rounds $(ROUNDS) $(if $(QUICK),--quick) $(if $(STEADY_S),--steady $(STEADY_S))
 
 fuzz-wire: venv-dev ## random and mutated bytes at what reads strangers' bytes, in process and on a running node (SECONDS=600)
 	@python -m tests.fuzz.frames $(SECONDS)

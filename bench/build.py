@@ -15,7 +15,10 @@ _SOURCE = Path(__file__).with_name("client")
 _BIN = Path(__file__).with_name("results") / "bin"
 _FLAGS = ["-O2", "-std=c11", "-Wall", "-Wextra"]
 _SHARED = ["tally.c", "histogram.c"]
-_PARTS = {"wsclient": ["main.c", "session.c", "protocols.c", "frames.c", *_SHARED], "sender": ["sender.c", *_SHARED]}
+_PARTS = {
+    "wsclient": ["main.c", "session.c", "protocols.c", "frames.c", "offer.c", "caller.c", *_SHARED],
+    "sender": ["sender.c", *_SHARED],
+}
 _COMPILE_S = 60
 
 
@@ -27,7 +30,7 @@ class NoCompiler(RuntimeError):
 class Programs:
     """Where the compiled programs are."""
 
-    wsclient: Path  # many websocket sessions, counted and timed
+    wsclient: Path  # many websocket sessions, counted and timed, and pushed to over HTTP
     sender: Path  # offers messages at a fixed rate
 
 

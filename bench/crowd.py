@@ -94,16 +94,22 @@ class Crowd:
         return self._ask(f"await-ended {count} {timeout_s * 1000:.0f}", timeout_s)
 
     def _ask(self, command: str, timeout_s: float) -> Heard:
+        self._say(command)
+        return Heard(**json.loads(self._hear(command, timeout_s)))
+
+    def _say(self, command: str) -> None:
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
         self._process.stdin.write(command + "\n")
         self._process.stdin.flush()
+
+    def _hear(self, command: str, timeout_s: float) -> str:
+        assert self._process.stdout is not None
         if not select.select([self._process.stdout], [], [], timeout_s + _GRACE_S)[0]:
             raise TimeoutError(f"the sessions' process does not answer to {command!r}")
         line = self._process.stdout.readline()
         if not line:
             raise RuntimeError(f"the sessions' process ended at {command!r}")
-        return Heard(**json.loads(line))
+        return line
 
 
 @contextmanager

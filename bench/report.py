@@ -97,9 +97,10 @@ def cpu_seconds(pid: int) -> float:
 
 
 def _print(rows: Sequence[Mapping[str, Any]], ratios: Mapping[str, float], aims: Mapping[str, Aim]) -> None:
-    print(f"\n{'peer':<16} {'figure':<34} {'median':>10} {'min':>10} {'max':>10}  unit")
+    width = max([34, *(len(row["figure"]) for row in rows)])
+    print(f"\n{'peer':<16} {'figure':<{width}} {'median':>10} {'min':>10} {'max':>10}  unit")
     for row in rows:
-        print("{peer:<16} {figure:<34} {median:>10} {min:>10} {max:>10}  {unit}".format(**row))
+        print("{peer:<16} {figure:<{width}} {median:>10} {min:>10} {max:>10}  {unit}".format(width=width, **row))
     print()
     for name, ratio in ratios.items():
         aim = aims.get(name)

@@ -40,8 +40,8 @@ def noop() -> Flask:
 
 def accept() -> Flask:
     """Our app, publishing for real; the store is taken for up."""
-    from app.commit import State
     from app.factory import Parts, create_app
+    from app.intake import State
     from app.metrics import Metrics
     from app.settings import WebSettings
     from app.wsgi import make_committer
@@ -51,12 +51,11 @@ def accept() -> Flask:
 
     logs.configure("logic")
     settings = WebSettings()
-    committer, _ = make_committer(settings)
+    committer, _ = make_committer(settings, celery_app.amqp.as_task_v2)
     committer.start()
     nothing = type("Nothing", (), {})()
     parts = Parts(
         committer=committer,
-        form_task=celery_app.amqp.as_task_v2,
         directory=nothing,
         registry=nothing,
         records=nothing,

@@ -35,7 +35,7 @@ uint64_t histogram_percentile(const struct histogram *histogram, double percent)
     for (unsigned bucket = 0; bucket < HISTOGRAM_BUCKETS; bucket++) {
         below += histogram->buckets[bucket];
         if (below > rank)
-            return middle_of(bucket);
+            return middle_of(bucket) < histogram->max ? middle_of(bucket) : histogram->max;
     }
     return histogram->max;
 }

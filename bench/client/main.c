@@ -1,13 +1,17 @@
-/* Many websocket sessions in one process; what they receive is counted and timed.
+/* Many websocket sessions in one process; what they receive is counted and timed.  It may push to them over HTTP, too.
 
-   wsclient PROTOCOL PORT CAPACITY [AUTH]      PROTOCOL: raw, socketio, nats; AUTH: ,"rooms":["bench"]
+   wsclient PROTOCOL PORT CAPACITY [AUTH [PREFIX]]
+     PROTOCOL: raw, socketio, nats; AUTH: ,"rooms":["bench"]; PREFIX of the sessions' keys, s if absent
    One command a line on stdin, one JSON object a line on stdout:
      connect N IN_FLIGHT MS   open N more, at most IN_FLIGHT at a time not yet connected
      await-ready N MS         until N sessions have heard `ready`
      stall K                  the first K never read again
      reset                    forget what was received; each session's numbers begin at 0 again
+     lap                      say, then forget, what was received, but not which number comes next
      wait COUNT MS            until COUNT messages have arrived
      await-ended N MS         until N sessions have ended
+     callers N PORT PATH      have N HTTP connections
+     offer ITEMS INTERVAL_NS MS GRACE_MS [FIELDS]   push for that long, and wait for the answers; see offer.h
    It ends when stdin does.  Engine.IO and NATS pings are answered at any time. */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -16,9 +20,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "offer.h"
 #include "session.h"
 
 #define EVENTS 1024
@@ -31,6 +37,7 @@ struct command {
 };
 
 static double cpu_at_reset;
+static struct offer offer;
 
 static double cpu_seconds(void)
 {
@@ -71,17 +78,25 @@ static void print_state(const struct crowd *crowd, const struct command *command
     fflush(stdout);
 }
 
-static void reset(struct crowd *crowd)
+static void lap(struct crowd *crowd)
 {
     memset(&crowd->tally, 0, sizeof crowd->tally);
-    for (uint32_t i = 0; i < crowd->opened; i++)
-        memset(&crowd->sessions[i].sequence, 0, sizeof crowd->sessions[i].sequence);
     cpu_at_reset = cpu_seconds();
 }
 
-/* Whether *command* has what it waits for; opens sessions as long as it is to. */
+static void reset(struct crowd *crowd)
+{
+    lap(crowd);
+    offer_reset(&offer);
+    for (uint32_t i = 0; i < crowd->opened; i++)
+        memset(&crowd->sessions[i].sequence, 0, sizeof crowd->sessions[i].sequence);
+}
+
+/* Whether *command* has what it waits for; opens sessions, and pushes, as long as it is to. */
 static bool done(struct crowd *crowd, struct command *command)
 {
+    if (strcmp(command->name, "offer") == 0)
+        return !offer_turn(&offer);
     if (monotonic_ns() >= command->deadline_ns)
         return true;
     if (strcmp(command->name, "connect") == 0) {
@@ -98,6 +113,26 @@ static bool done(struct crowd *crowd, struct command *command)
     return true;
 }
 
+/* Begins what pushes; a connection that is not taken ends the process. */
+static void begin_offer(struct command *command, const char *line)
+{
+    unsigned long first, second, third, fourth;
+    char path[sizeof offer.path];
+    if (sscanf(line, "callers %lu %lu %63s", &first, &second, path) == 3) {
+        if (!offer_callers(&offer, (uint32_t)first, (uint16_t)second, path)) {
+            perror("callers");
+            exit(1);
+        }
+        return;
+    }
+    offer.fields[0] = 0;
+    if (sscanf(line, "offer %lu %lu %lu %lu %127s", &first, &second, &third, &fourth, offer.fields) < 4)
+        return;
+    offer.items = first < 1 ? 1 : first > MOST_ITEMS ? MOST_ITEMS : (uint32_t)first;
+    offer_begin(&offer, second, third * 1000000UL, fourth * 1000000UL);
+    command->deadline_ns = offer.deadline_ns;
+}
+
 static void begin(struct crowd *crowd, struct command *command, const char *line)
 {
     unsigned long first = 0, second = 0, third = 0;
@@ -111,6 +146,8 @@ static void begin(struct crowd *crowd, struct command *command, const char *line
         command->count = crowd->opened + first > crowd->capacity ? crowd->capacity : crowd->opened + first;
     }
     command->deadline_ns = words < 3 ? UINT64_MAX : now_ns + 1000000UL * (connect ? third : second);
+    if (strcmp(command->name, "callers") == 0 || strcmp(command->name, "offer") == 0)
+        begin_offer(command, line);
     if (strcmp(command->name, "reset") == 0)
         reset(crowd);
     if (strcmp(command->name, "stall") == 0)
@@ -132,6 +169,8 @@ static void serve(struct crowd *crowd)
         if (count < 0 && errno != EINTR)
             return;
         for (int i = 0; i < count; i++) {
+            if (events[i].data.ptr != NULL && offer_on_event(&offer, events[i].data.ptr, events[i].events))
+                continue;
             if (events[i].data.ptr != NULL) {
                 session_on_event(crowd, events[i].data.ptr, events[i].events);
                 continue;
@@ -146,7 +185,12 @@ static void serve(struct crowd *crowd)
             }
         }
         if (command.name[0] != 0 && done(crowd, &command)) {
-            print_state(crowd, &command);
+            if (strcmp(command.name, "offer") == 0)
+                offer_print(&offer, cpu_seconds() - cpu_at_reset);
+            else
+                print_state(crowd, &command);
+            if (strcmp(command.name, "lap") == 0)
+                lap(crowd);
             command.name[0] = 0;
         }
     }
@@ -155,9 +199,9 @@ static void serve(struct crowd *crowd)
 int main(int count, char **arguments)
 {
     static const char *names[] = {"raw", "socketio", "nats"};
-    struct crowd crowd = {.auth = count > 4 ? arguments[4] : ""};
+    struct crowd crowd = {.auth = count > 4 ? arguments[4] : "", .prefix = count > 5 ? arguments[5] : "s"};
     if (count < 4) {
-        fprintf(stderr, "usage: %s raw|socketio|nats PORT CAPACITY [AUTH]\n", arguments[0]);
+        fprintf(stderr, "usage: %s raw|socketio|nats PORT CAPACITY [AUTH [PREFIX]]\n", arguments[0]);
         return 2;
     }
     for (size_t i = 0; i < 3; i++)
@@ -172,7 +216,9 @@ int main(int count, char **arguments)
         perror("wsclient");
         return 1;
     }
+    offer.crowd = &crowd;
     signal(SIGPIPE, SIG_IGN);
+    prctl(PR_SET_TIMERSLACK, 1UL);
     serve(&crowd);
     return 0;
 }

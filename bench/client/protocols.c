@@ -42,7 +42,7 @@ void protocol_begin(struct crowd *crowd, struct session *session)
 static void engineio_open(struct crowd *crowd, struct session *session)
 {
     char text[SAID_MOST];
-    snprintf(text, sizeof text, "40{\"key\":\"s%u\"%s}", session->index, crowd->auth);
+    snprintf(text, sizeof text, "40{\"key\":\"%s%u\"%s}", crowd->prefix, session->index, crowd->auth);
     say_text(crowd, session, text);
 }
 

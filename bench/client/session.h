@@ -33,6 +33,7 @@ struct session {
 struct crowd {
     enum protocol protocol;
     uint16_t port;
+    const char *prefix; /* of the sessions' keys, which end in their number */
     const char *auth; /* for Socket.IO: what follows the key in the auth object */
     int epoll;
     struct session *sessions;

@@ -3,14 +3,12 @@
 No broker, no job tier, no guarantee: what was emitted while a node did not listen is gone.  Arguments: port, Redis URL.
 """
 
-import signal
 import sys
 
 import flask
 import socketio
 
-from app.server import Server
-from app.settings import WebSettings
+from bench.peers.served import serve
 
 
 def main() -> None:
@@ -25,9 +23,7 @@ def main() -> None:
         emitter.emit("push", {"op": body["op"], "msg": body["msg"], "key": body["keys"][0]}, room=body["keys"][0])
         return {"status": "emitted"}, 202
 
-    server = Server(app, WebSettings(web_port=port))
-    signal.signal(signal.SIGTERM, lambda *_: server.stop())
-    server.run()
+    serve(app, port)
 
 
 main()
