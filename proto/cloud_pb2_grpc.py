@@ -97,6 +97,8 @@ class CloudServicer:
         What ends a stream: UNAUTHENTICATED; RESOURCE_EXHAUSTED for one of more than 256 streams of a node, and for a batch
         of more than 4 MiB; UNAVAILABLE or CANCELLED when the node stops; CANCELLED when answers are not read for 30 s.
         A batch without an answer was delivered wholly, in part or not at all: send it again with the same push_ids.
+        A stream that begins with the metadata `urgent: 1` goes before the others at the node: keep it for the few pushes that
+        must not wait behind many.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
